@@ -1,0 +1,198 @@
+//! Exact-match tables: buckets of one cache line, and the words they are keyed by.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Entries in a bucket of one-word keys.
+pub const BUCKET_SLOTS: usize = 4;
+
+/// One cache line of an exact-match table: four keys, then their four values.
+///
+/// A slot is free when its key is 0. The agent stores the value first and the
+/// key last, each with one aligned store; a reader therefore sees either the
+/// whole entry or none. A freed slot keeps its value until a grace period ends.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Bucket {
+    /// Packed keys, 0 when free.
+    pub keys: [u64; BUCKET_SLOTS],
+    /// Packed values; see [`Endpoint`], [`Reference`].
+    pub values: [u64; BUCKET_SLOTS],
+}
+
+/// Set in every valid key, so that no valid key is 0.
+const VALID: u64 = 1 << 63;
+
+/// Key of a public endpoint: address, protocol, port.
+///
+/// Layout (bits): 0..32 IPv4 address, 32..48 port, 48..56 protocol, 63 valid.
+/// Protocol 0 with port 0 names the address itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointKey(pub u64);
+
+impl EndpointKey {
+    /// `address` and `port` as they lie in the packet, `protocol` an IP protocol number.
+    #[inline(always)]
+    pub const fn v4(address: u32, protocol: u8, port: u16) -> Self {
+        Self(VALID | address as u64 | (port as u64) << 32 | (protocol as u64) << 48)
+    }
+
+    /// The address itself, whatever the protocol and port.
+    #[inline(always)]
+    pub const fn address_v4(address: u32) -> Self {
+        Self::v4(address, 0, 0)
+    }
+}
+
+/// Key of an instance or virtual router: VNI and inner address.
+///
+/// Layout (bits): 0..32 IPv4 address, 32..56 VNI, 63 valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceKey(pub u64);
+
+impl InstanceKey {
+    /// `vni` is the last word of the VXLAN header as it lies in the packet; its
+    /// reserved byte is ignored (RFC 7348, section 5). `address` likewise.
+    #[inline(always)]
+    pub const fn v4(vni: u32, address: u32) -> Self {
+        Self(VALID | address as u64 | ((vni & VNI_MASK) as u64) << 32)
+    }
+
+    /// Present for every VNI that a VPC has; tells a foreign VNI from an unknown source.
+    #[inline(always)]
+    pub const fn vni(vni: u32) -> Self {
+        Self::v4(vni, 0)
+    }
+}
+
+/// The three VNI bytes of the VXLAN header's last word, as a native word.
+pub const VNI_MASK: u32 = u32::from_ne_bytes([0xff, 0xff, 0xff, 0]);
+
+/// The last word of a VXLAN header for a VNI, as it lies in the packet.
+#[inline(always)]
+pub const fn vni_word(vni: u32) -> u32 {
+    (vni << 8).to_be()
+}
+
+/// Key of a stateless reverse translation: who sends, with which protocol and
+/// source port. It serves both address families, since the instance stands for
+/// VNI and address.
+///
+/// Layout (bits): 0..32 instance index, 32..48 port, 48..56 protocol, 63 valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReverseKey(pub u64);
+
+impl ReverseKey {
+    /// `port` as it lies in the packet.
+    #[inline(always)]
+    pub const fn new(instance: u32, protocol: u8, port: u16) -> Self {
+        Self(VALID | instance as u64 | (port as u64) << 32 | (protocol as u64) << 48)
+    }
+}
+
+/// What an endpoint is, packed into a bucket's value.
+///
+/// Layout (bits): 0..8 kind, 8..16 ring size as a power of two, 16..32 flags,
+/// 32..64 index: the ring's first slot, or a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint(pub u64);
+
+impl Endpoint {
+    /// The address is ours; nothing listens there by itself.
+    pub const ADDRESS: u8 = 1;
+    /// A load-balanced service: `index` is its ring's first slot.
+    pub const SERVICE: u8 = 2;
+    /// A floating IP: `index` is its only backend.
+    pub const FLOATING: u8 = 3;
+
+    /// An address without a service of its own.
+    pub const fn address() -> Self {
+        Self(Self::ADDRESS as u64)
+    }
+
+    /// A service whose ring has `1 << ring_bits` slots from `first_slot`.
+    pub const fn service(first_slot: u32, ring_bits: u8) -> Self {
+        Self(Self::SERVICE as u64 | (ring_bits as u64) << 8 | (first_slot as u64) << 32)
+    }
+
+    /// A floating IP.
+    pub const fn floating(backend: u32) -> Self {
+        Self(Self::FLOATING as u64 | (backend as u64) << 32)
+    }
+
+    /// One of the kinds above.
+    #[inline(always)]
+    pub const fn kind(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// Log2 of the ring's size.
+    #[inline(always)]
+    pub const fn ring_bits(self) -> u32 {
+        (self.0 >> 8) as u32 & 31
+    }
+
+    /// Ring base or backend index, by kind.
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// A typed index, packed into a bucket's value.
+///
+/// Layout (bits): 0..8 kind, 32..64 index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference(pub u64);
+
+impl Reference {
+    /// `index` is an [`Instance`](crate::Instance).
+    pub const INSTANCE: u8 = 1;
+    /// `index` is an [`Instance`](crate::Instance) record that stands for a virtual router.
+    pub const ROUTER: u8 = 2;
+    /// `index` is a [`SourceNat`](crate::SourceNat).
+    pub const SOURCE_NAT: u8 = 3;
+    /// The VNI exists; no index.
+    pub const VNI: u8 = 4;
+
+    /// Packs kind and index.
+    pub const fn new(kind: u8, index: u32) -> Self {
+        Self(kind as u64 | (index as u64) << 32)
+    }
+
+    /// One of the kinds above.
+    #[inline(always)]
+    pub const fn kind(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// Index into the table that the kind names.
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// One slot of a ring: who serves its flows now, and who did before.
+///
+/// Equal halves mean that the hash alone decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSlot(pub u64);
+
+impl RingSlot {
+    /// Packs both backends.
+    pub const fn new(current: u32, previous: u32) -> Self {
+        Self(current as u64 | (previous as u64) << 32)
+    }
+
+    /// Backend of new flows; 0 when there is none.
+    #[inline(always)]
+    pub const fn current(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Backend of flows that are older than the last change.
+    #[inline(always)]
+    pub const fn previous(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}

@@ -1,0 +1,86 @@
+//! The ABI between Lingyun's XDP program and its agent.
+//!
+//! Everything here lies in a BPF map or in the program's read-only data, so both
+//! sides must agree on every byte. There is no logic beyond packing a key into
+//! the word that the map holds.
+//!
+//! Conventions:
+//! - Addresses, ports and VNIs are kept **as they lie in the packet** (network
+//!   byte order in memory) and are read and compared as native words, so that
+//!   the program never swaps bytes. The constructors take the usual Rust types.
+//! - Addresses take 16 bytes; an IPv4 address fills the first word, the rest is 0.
+//! - No `bool`, enum or `Option` lies in a map value: a torn or foreign value
+//!   must never be undefined behaviour.
+//! - Index 0 of every table means "none" and is never handed out.
+#![no_std]
+
+mod keys;
+mod reason;
+mod values;
+
+pub use keys::*;
+pub use reason::*;
+pub use values::*;
+
+/// Version of everything in this crate. Pins live below a path that carries it,
+/// so an agent never adopts maps or links of another layout.
+pub const ABI_VERSION: u32 = 1;
+
+/// Names of the maps in the BPF object.
+pub mod map {
+    /// Public (address, protocol, port) -> service, one cache line a bucket.
+    pub const ENDPOINTS: &str = "ENDPOINTS";
+    /// Maglev rings of all services, one word a slot.
+    pub const RING: &str = "RING";
+    /// [`Backend`](super::Backend) by index.
+    pub const BACKENDS: &str = "BACKENDS";
+    /// [`Tunnel`](super::Tunnel) by index.
+    pub const TUNNELS: &str = "TUNNELS";
+    /// (VNI, inner address) -> instance or virtual router.
+    pub const INSTANCE_KEYS: &str = "INSTANCE_KEYS";
+    /// [`Instance`](super::Instance) by index.
+    pub const INSTANCES: &str = "INSTANCES";
+    /// (instance, protocol, port) -> source NAT.
+    pub const REVERSE: &str = "REVERSE";
+    /// [`SourceNat`](super::SourceNat) by index.
+    pub const SOURCE_NATS: &str = "SOURCE_NATS";
+    /// [`NextHop`](super::NextHop) on the public side, chosen by flow hash.
+    pub const UPLINKS: &str = "UPLINKS";
+    /// [`Interface`](super::Interface) the program is attached to.
+    pub const INTERFACES: &str = "INTERFACES";
+    /// Devices that packets are redirected to.
+    pub const PORTS: &str = "PORTS";
+    /// Per-CPU [`Counter`](super::Counter) by backend index.
+    pub const COUNTERS: &str = "COUNTERS";
+    /// Per-CPU [`ReasonCount`](super::ReasonCount) by [`Reason`](super::Reason).
+    pub const REASONS: &str = "REASONS";
+    /// Name of the read-only [`Config`](super::Config).
+    pub const CONFIG: &str = "CONFIG";
+}
+
+/// Names of the programs in the BPF object.
+pub mod program {
+    /// For interfaces that face the public network.
+    pub const PUBLIC: &str = "lingyun_public";
+    /// For interfaces that face the underlay.
+    pub const UNDERLAY: &str = "lingyun_underlay";
+    /// For an interface that is both.
+    pub const SINGLE_ARM: &str = "lingyun_single";
+}
+
+/// Slots of the uplink table: the flow hash picks one, the agent fills them with
+/// the usable next hops in turn.
+pub const UPLINK_SLOTS: u32 = 16;
+
+/// Most interfaces that one gateway can own.
+pub const MAX_INTERFACES: u32 = 8;
+
+/// Devices in the redirect map.
+pub const MAX_PORTS: u32 = 64;
+
+/// Bytes that a VXLAN push adds over an IPv4 underlay:
+/// Ethernet 14 + IPv4 20 + UDP 8 + VXLAN 8 (RFC 7348, section 5).
+pub const VXLAN_OVERHEAD_V4: u32 = 50;
+
+/// The VXLAN port (RFC 7348, section 8, assigned by IANA).
+pub const VXLAN_PORT: u16 = 4789;

@@ -1,0 +1,87 @@
+//! Why a packet's way ended here: one name for every exit that is not "forwarded".
+
+/// What happens to a packet that ends with a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The kernel's own stack gets it.
+    Passed,
+    /// The program sent an answer of its own.
+    Answered,
+    /// It is gone.
+    Dropped,
+}
+
+impl Outcome {
+    /// Lower-case word for metrics and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Answered => "answered",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($( $outcome:ident $variant:ident $name:literal $text:literal ; )*) => {
+        /// One reason per exit. The discriminant is the index of its counter.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $( #[doc = $text] $variant, )* }
+
+        impl Reason {
+            /// All of them, in the order of their counters.
+            pub const ALL: &'static [Reason] = &[ $( Reason::$variant, )* ];
+
+            /// Name in metrics, traces and tables.
+            pub const fn name(self) -> &'static str {
+                match self { $( Reason::$variant => $name, )* }
+            }
+
+            /// What became of the packet.
+            #[inline(always)]
+            pub const fn outcome(self) -> Outcome {
+                match self { $( Reason::$variant => Outcome::$outcome, )* }
+            }
+
+            /// One sentence for people.
+            pub const fn text(self) -> &'static str {
+                match self { $( Reason::$variant => $text, )* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Passed NotOurs "not_ours" "The destination is not one of the gateway's addresses: the node's own traffic.";
+    Passed NotIp "not_ip" "EtherType that the gateway does not handle, ARP for other addresses included.";
+    Passed VlanTagged "vlan_tagged" "802.1Q or 802.1ad tag on an untagged interface: left to the kernel.";
+    Passed L2Multicast "l2_multicast" "Ethernet broadcast or multicast other than an ARP request.";
+    Passed NotVxlan "not_vxlan" "Underlay traffic to a VTEP address that is not VXLAN: BGP, BFD, SSH, ICMP.";
+    Answered ArpReply "arp_reply" "ARP request for a public address, answered.";
+    Answered EchoReply "echo_reply" "ICMP echo request to a VIP, answered.";
+    Answered InnerArpReply "inner_arp_reply" "ARP request for a virtual router, answered inside VXLAN.";
+    Answered InnerEchoReply "inner_echo_reply" "ICMP echo request to a virtual router, answered inside VXLAN.";
+    Dropped Truncated "truncated" "The frame ends inside a header, or its length fields say more than it has.";
+    Dropped IpVersion "ip_version" "The IP version does not fit the EtherType.";
+    Dropped IpHeaderLength "ip_header_length" "The IPv4 header length is below 20 bytes.";
+    Dropped IpOptions "ip_options" "IPv4 options on a packet for one of our addresses.";
+    Dropped Fragment "fragment" "A fragment that the translation cannot place: ports are in the first one only.";
+    Dropped TtlExceeded "ttl_exceeded" "The TTL would reach 0.";
+    Dropped NoService "no_service" "The address is ours, but nothing listens on that protocol and port.";
+    Dropped NoBackend "no_backend" "The service has no backend that can take the packet.";
+    Dropped NoNextHop "no_next_hop" "The next hop's MAC is not known (yet).";
+    Dropped TooBig "too_big" "The packet does not fit into the next link after the push or pop.";
+    Dropped HeadRoom "head_room" "The driver leaves no room in front of the frame for the outer headers.";
+    Dropped VxlanFlags "vxlan_flags" "The VXLAN header's I flag is not set, or reserved flags are (RFC 7348, section 5).";
+    Dropped UnknownVni "unknown_vni" "No VPC has this VNI.";
+    Dropped UnknownSource "unknown_source" "The VPC has no instance with this inner source address.";
+    Dropped SpoofedVtep "spoofed_vtep" "The inner source lives on another host than the one that sent the frame.";
+    Dropped SpoofedMac "spoofed_mac" "The inner source address does not come from its instance's MAC.";
+    Dropped InnerNotForRouter "inner_not_for_router" "The inner frame's destination MAC is not the virtual router's.";
+    Dropped InnerNotIp "inner_not_ip" "The inner frame is neither IP nor ARP.";
+    Dropped InnerArpOther "inner_arp_other" "ARP inside VXLAN that is not a request for the virtual router.";
+    Dropped NoReverse "no_reverse" "No service, floating IP or route for what the instance sends: a private address never leaves.";
+    Dropped InsideRoute "inside_route" "The inner destination lies inside the VPC and the gateway has no route to it.";
+    Dropped Internal "internal" "A table held an index that does not exist: a bug in the agent.";
+}

@@ -1,0 +1,209 @@
+//! Table values: one cache line each, with all that the agent can compute ahead.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An IP address in a table: 16 bytes as they lie in the packet, read as words.
+/// IPv4 fills the first word and leaves the others 0.
+pub type Address = [u32; 4];
+
+/// Where a packet for a service or a floating IP goes: the DNAT rewrite and the
+/// VXLAN network behind it.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Backend {
+    /// New destination address.
+    pub address: Address,
+    /// Inner Ethernet destination (the instance), then source (the virtual router).
+    pub macs: [u8; 12],
+    /// New destination port as it lies in the packet; not used for a floating IP.
+    pub port: u16,
+    /// See `FLAG_*`.
+    pub flags: u16,
+    /// Last word of the VXLAN header.
+    pub vni: u32,
+    /// Index into `TUNNELS`.
+    pub tunnel: u32,
+    /// Index into `COUNTERS`.
+    pub counter: u32,
+    /// What the rewrite adds to the IPv4 header checksum (see `checksum` in gateway-ebpf).
+    pub l3_delta: u16,
+    /// What the rewrite adds to the TCP or UDP checksum: addresses and ports.
+    pub l4_delta: u16,
+    /// Zero.
+    pub reserved: [u8; 16],
+}
+
+impl Backend {
+    /// The record holds a backend.
+    pub const FLAG_VALID: u16 = 1;
+    /// Ports stay as they are (floating IP).
+    pub const FLAG_KEEP_PORT: u16 = 2;
+}
+
+/// How to reach one tunnel endpoint: the outer headers, as far as they are the
+/// same for every packet.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Tunnel {
+    /// Outer Ethernet header: next hop's MAC, our MAC, EtherType of the underlay.
+    pub ethernet: [u8; 14],
+    /// Longest inner IP packet in bytes that fits after the push.
+    pub mtu: u16,
+    /// Outer source: the anycast VTEP, or this gateway's own.
+    pub source: Address,
+    /// Outer destination: the host's VTEP.
+    pub destination: Address,
+    /// Folded one's complement sum of the outer IPv4 header with length and TOS 0.
+    pub checksum: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// Index into `PORTS`; 0 while the next hop is not resolved.
+    pub port: u32,
+    /// Zero.
+    pub reserved2: [u8; 8],
+}
+
+/// An instance (VM) or the virtual router of a subnet.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Instance {
+    /// VTEP of the host it lives on; frames from elsewhere are spoofed.
+    pub host: Address,
+    /// Its MAC.
+    pub mac: [u8; 6],
+    /// MAC of its virtual router: frames to another MAC are not for us.
+    pub router_mac: [u8; 6],
+    /// Index into `TUNNELS`, towards its host.
+    pub tunnel: u32,
+    /// Last word of the VXLAN header.
+    pub vni: u32,
+    /// `SOURCE_NATS` index of its floating IP, or 0.
+    pub floating: u32,
+    /// See `FLAG_*`.
+    pub flags: u32,
+    /// The VPC's own IPv4 ranges: what it sends there is never translated.
+    pub inside: [Prefix4; 2],
+    /// Zero.
+    pub reserved: [u8; 4],
+}
+
+/// An IPv4 prefix, both words as they lie in the packet.
+///
+/// An unused one has address `!0` and mask 0, which nothing matches.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Prefix4 {
+    /// Network address.
+    pub address: u32,
+    /// Netmask.
+    pub mask: u32,
+}
+
+impl Prefix4 {
+    /// Matches no address.
+    pub const NONE: Self = Self { address: !0, mask: 0 };
+
+    /// Whether the prefix holds an address.
+    #[inline(always)]
+    pub const fn contains(self, address: u32) -> bool {
+        address & self.mask == self.address
+    }
+}
+
+impl Instance {
+    /// The record holds an instance or router.
+    pub const FLAG_VALID: u32 = 1;
+}
+
+/// The reverse translation of a service or a floating IP.
+#[repr(C, align(32))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SourceNat {
+    /// New source address: the public one.
+    pub address: Address,
+    /// New source port as it lies in the packet; not used for a floating IP.
+    pub port: u16,
+    /// See [`Backend::FLAG_VALID`], [`Backend::FLAG_KEEP_PORT`].
+    pub flags: u16,
+    /// Index into `COUNTERS`.
+    pub counter: u32,
+    /// What the rewrite adds to the IPv4 header checksum.
+    pub l3_delta: u16,
+    /// What the rewrite adds to the TCP or UDP checksum.
+    pub l4_delta: u16,
+    /// Zero.
+    pub reserved: [u8; 4],
+}
+
+/// A next hop on the public side.
+#[repr(C, align(32))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct NextHop {
+    /// Next hop's MAC, then our MAC.
+    pub macs: [u8; 12],
+    /// Longest IP packet in bytes.
+    pub mtu: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// Index into `PORTS`; 0 while the next hop is not resolved.
+    pub port: u32,
+    /// Zero.
+    pub reserved2: [u8; 12],
+}
+
+/// An interface that the program is attached to.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Interface {
+    /// Kernel's index; 0 ends the list.
+    pub ifindex: u32,
+    /// Its MAC.
+    pub mac: [u8; 6],
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+/// Traffic of one backend on one CPU.
+#[repr(C, align(32))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Counter {
+    /// Packets from the public side to the instance.
+    pub in_packets: u64,
+    /// Their bytes, Ethernet header included, before the push.
+    pub in_bytes: u64,
+    /// Packets from the instance to the public side.
+    pub out_packets: u64,
+    /// Their bytes, Ethernet header included, after the pop.
+    pub out_bytes: u64,
+}
+
+/// How often one reason ended a packet's way on one CPU.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ReasonCount {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes as they came in.
+    pub bytes: u64,
+}
+
+/// What is fixed while a program is loaded. It lies in read-only data, so the
+/// verifier folds it into the code.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Config {
+    /// Seed of the flow hash, shared by all gateways and known to nobody else.
+    pub seed: [u64; 2],
+    /// The VTEP that all gateways share.
+    pub anycast_vtep: Address,
+    /// This gateway's own VTEP.
+    pub own_vtep: Address,
+    /// Buckets of `ENDPOINTS` less one.
+    pub endpoints_mask: u32,
+    /// Buckets of `INSTANCE_KEYS` less one.
+    pub instances_mask: u32,
+    /// Buckets of `REVERSE` less one.
+    pub reverse_mask: u32,
+    /// Zero.
+    pub reserved: u32,
+}

@@ -1,0 +1,84 @@
+//! The frame in the driver's buffer. The only pointer arithmetic of the program.
+
+use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use gateway_common::Reason;
+use gateway_ebpf::packet::{Header, Packet};
+
+/// A frame as XDP hands it over.
+pub(crate) struct Frame {
+    ctx: *mut xdp_md,
+}
+
+impl Frame {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &XdpContext) -> Self {
+        Self { ctx: ctx.ctx }
+    }
+
+    /// Start of the frame. Read anew each time: the verifier forgets what it knew
+    /// of packet pointers when the head moves, and so must the compiler.
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: the kernel hands a valid context to the program.
+        unsafe { (&raw const (*self.ctx).data).read_volatile() as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.ctx).data_end).read_volatile() as usize }
+    }
+
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        let pointer = self.start() + offset;
+        if pointer + size_of::<T>() > self.end() {
+            return None;
+        }
+        Some(pointer as *mut T)
+    }
+
+    #[inline(always)]
+    fn adjust(&mut self, delta: i32) -> Result<(), Reason> {
+        // SAFETY: a valid context; all views are gone since `self` is borrowed mutably.
+        match unsafe { bpf_xdp_adjust_head(self.ctx, delta) } {
+            0 => Ok(()),
+            _ => Err(Reason::HeadRoom),
+        }
+    }
+}
+
+impl Packet for Frame {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.end() - self.start()
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: the kernel hands a valid context to the program.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn view<T: Header>(&self, offset: usize) -> Option<&T> {
+        // SAFETY: in bounds, any bytes are a T, and T needs no alignment.
+        self.at(offset).map(|pointer| unsafe { &*pointer })
+    }
+
+    #[inline(always)]
+    fn view_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        // SAFETY: as above, and `self` is borrowed mutably.
+        self.at(offset).map(|pointer| unsafe { &mut *pointer })
+    }
+
+    #[inline(always)]
+    fn push(&mut self, bytes: usize) -> Result<(), Reason> {
+        self.adjust(-(bytes as i32))
+    }
+
+    #[inline(always)]
+    fn pop(&mut self, bytes: usize) -> Result<(), Reason> {
+        self.adjust(bytes as i32)
+    }
+}

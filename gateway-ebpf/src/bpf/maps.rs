@@ -1,0 +1,152 @@
+//! The maps, and the [`Tables`] over them. Sizes here are the smallest that the
+//! object loads with by itself; the agent sets the real ones when it loads.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, DevMap, PerCpuArray},
+};
+use gateway_common::{
+    Backend, Bucket, Config, Counter, Instance, Interface, MAX_INTERFACES, MAX_PORTS, NextHop,
+    Reason, ReasonCount, SourceNat, Tunnel, UPLINK_SLOTS,
+};
+use gateway_ebpf::packet::Tables;
+
+/// Tables that only the agent writes are mapped into its memory: an update is a
+/// plain store, and the values start on a page, so buckets lie on cache lines.
+const SHARED: u32 = BPF_F_MMAPABLE;
+
+#[map]
+static ENDPOINTS: Array<Bucket> = Array::with_max_entries(1, SHARED);
+#[map]
+static RING: Array<u64> = Array::with_max_entries(1, SHARED);
+#[map]
+static BACKENDS: Array<Backend> = Array::with_max_entries(1, SHARED);
+#[map]
+static TUNNELS: Array<Tunnel> = Array::with_max_entries(1, SHARED);
+#[map]
+static INSTANCE_KEYS: Array<Bucket> = Array::with_max_entries(1, SHARED);
+#[map]
+static INSTANCES: Array<Instance> = Array::with_max_entries(1, SHARED);
+#[map]
+static REVERSE: Array<Bucket> = Array::with_max_entries(1, SHARED);
+#[map]
+static SOURCE_NATS: Array<SourceNat> = Array::with_max_entries(1, SHARED);
+#[map]
+static UPLINKS: Array<NextHop> = Array::with_max_entries(UPLINK_SLOTS, SHARED);
+#[map]
+static INTERFACES: Array<Interface> = Array::with_max_entries(MAX_INTERFACES, SHARED);
+#[map]
+static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static REASONS: PerCpuArray<ReasonCount> =
+    PerCpuArray::with_max_entries(Reason::ALL.len() as u32, 0);
+#[map]
+pub(crate) static PORTS: DevMap = DevMap::with_max_entries(MAX_PORTS, 0);
+
+/// Set by the agent before it loads the program, read-only from then on.
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config {
+    seed: [0; 2],
+    anycast_vtep: [0; 4],
+    own_vtep: [0; 4],
+    endpoints_mask: 0,
+    instances_mask: 0,
+    reverse_mask: 0,
+    reserved: 0,
+};
+
+/// All maps of the program.
+pub(crate) struct Maps;
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn config(&self) -> &Config {
+        // Without the hint the compiler would fold the zeros above into the code.
+        core::hint::black_box(&CONFIG)
+    }
+
+    #[inline(always)]
+    fn endpoints(&self, bucket: u32) -> Option<&Bucket> {
+        ENDPOINTS.get(bucket)
+    }
+
+    #[inline(always)]
+    fn instance_keys(&self, bucket: u32) -> Option<&Bucket> {
+        INSTANCE_KEYS.get(bucket)
+    }
+
+    #[inline(always)]
+    fn reverse(&self, bucket: u32) -> Option<&Bucket> {
+        REVERSE.get(bucket)
+    }
+
+    #[inline(always)]
+    fn ring(&self, slot: u32) -> Option<u64> {
+        RING.get(slot).copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, index: u32) -> Option<&Backend> {
+        BACKENDS.get(index)
+    }
+
+    #[inline(always)]
+    fn tunnel(&self, index: u32) -> Option<&Tunnel> {
+        TUNNELS.get(index)
+    }
+
+    #[inline(always)]
+    fn instance(&self, index: u32) -> Option<&Instance> {
+        INSTANCES.get(index)
+    }
+
+    #[inline(always)]
+    fn source_nat(&self, index: u32) -> Option<&SourceNat> {
+        SOURCE_NATS.get(index)
+    }
+
+    #[inline(always)]
+    fn uplink(&self, slot: u32) -> Option<&NextHop> {
+        UPLINKS.get(slot)
+    }
+
+    #[inline(always)]
+    fn interface(&self, slot: u32) -> Option<&Interface> {
+        INTERFACES.get(slot)
+    }
+
+    #[inline(always)]
+    fn count_in(&self, counter: u32, bytes: usize) {
+        if let Some(count) = COUNTERS.get_ptr_mut(counter) {
+            // SAFETY: the pointer is to this CPU's own record, and a program is not
+            // interrupted by another one on its CPU.
+            unsafe {
+                (*count).in_packets += 1;
+                (*count).in_bytes += bytes as u64;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_out(&self, counter: u32, bytes: usize) {
+        if let Some(count) = COUNTERS.get_ptr_mut(counter) {
+            // SAFETY: as above.
+            unsafe {
+                (*count).out_packets += 1;
+                (*count).out_bytes += bytes as u64;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_reason(&self, reason: Reason, bytes: usize) {
+        if let Some(count) = REASONS.get_ptr_mut(reason as u32) {
+            // SAFETY: as above.
+            unsafe {
+                (*count).packets += 1;
+                (*count).bytes += bytes as u64;
+            }
+        }
+    }
+}

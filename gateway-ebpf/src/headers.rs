@@ -1,0 +1,197 @@
+//! Header views. Multi-byte fields hold what lies in the packet (network byte
+//! order), read as one native word; constants are written the same way.
+
+use network_types::{eth::EtherType, ip::IpProto};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use gateway_common::VXLAN_PORT;
+
+macro_rules! header {
+    ($(#[$meta:meta])* $name:ident { $( $(#[$field_meta:meta])* $field:ident: $type:ty, )* }) => {
+        $(#[$meta])*
+        #[repr(C, packed)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+        pub struct $name { $( $(#[$field_meta])* pub $field: $type, )* }
+
+        impl $name {
+            /// Bytes on the wire.
+            pub const LEN: usize = size_of::<Self>();
+        }
+    };
+}
+
+header! {
+    /// Ethernet II.
+    Ethernet {
+        /// Destination, then source.
+        macs: [u8; 12],
+        /// EtherType.
+        kind: u16,
+    }
+}
+
+impl Ethernet {
+    /// IPv4.
+    pub const IPV4: u16 = EtherType::Ipv4 as u16;
+    /// ARP.
+    pub const ARP: u16 = EtherType::Arp as u16;
+    /// 802.1Q.
+    pub const VLAN: u16 = EtherType::Ieee8021q as u16;
+    /// 802.1ad.
+    pub const QINQ: u16 = EtherType::Ieee8021ad as u16;
+}
+
+header! {
+    /// IPv4 without options (RFC 791, section 3.1).
+    Ipv4 {
+        /// Version and header length.
+        version_ihl: u8,
+        /// DSCP and ECN.
+        tos: u8,
+        /// Total length.
+        length: u16,
+        /// Identification.
+        id: u16,
+        /// Flags and fragment offset.
+        fragment: u16,
+        /// Time to live.
+        ttl: u8,
+        /// Protocol.
+        protocol: u8,
+        /// Header checksum.
+        checksum: u16,
+        /// Source address.
+        source: u32,
+        /// Destination address.
+        destination: u32,
+    }
+}
+
+impl Ipv4 {
+    /// Version 4, five words.
+    pub const VERSION_IHL: u8 = 0x45;
+    /// More fragments, or an offset.
+    pub const FRAGMENT_MASK: u16 = 0x3fffu16.to_be();
+    /// The fragment's offset alone.
+    pub const OFFSET_MASK: u16 = 0x1fffu16.to_be();
+    /// Don't fragment.
+    pub const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
+    /// ICMP.
+    pub const ICMP: u8 = IpProto::Icmp as u8;
+    /// TCP.
+    pub const TCP: u8 = IpProto::Tcp as u8;
+    /// UDP.
+    pub const UDP: u8 = IpProto::Udp as u8;
+}
+
+header! {
+    /// UDP (RFC 768).
+    Udp {
+        /// Source port.
+        source: u16,
+        /// Destination port.
+        destination: u16,
+        /// Length of header and payload.
+        length: u16,
+        /// Checksum; 0 is "none".
+        checksum: u16,
+    }
+}
+
+header! {
+    /// TCP without options (RFC 9293, section 3.1).
+    Tcp {
+        /// Source port.
+        source: u16,
+        /// Destination port.
+        destination: u16,
+        /// Sequence number.
+        sequence: u32,
+        /// Acknowledgment number.
+        acknowledgment: u32,
+        /// Header length and flags.
+        offset_flags: u16,
+        /// Window.
+        window: u16,
+        /// Checksum.
+        checksum: u16,
+        /// Urgent pointer.
+        urgent: u16,
+    }
+}
+
+header! {
+    /// The ICMP header that all messages share (RFC 792), with the echo fields.
+    Icmp {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+        /// Checksum.
+        checksum: u16,
+        /// Echo identifier.
+        id: u16,
+        /// Echo sequence number.
+        sequence: u16,
+    }
+}
+
+impl Icmp {
+    /// Echo reply.
+    pub const ECHO_REPLY: u8 = 0;
+    /// Echo request.
+    pub const ECHO_REQUEST: u8 = 8;
+}
+
+header! {
+    /// ARP for IPv4 over Ethernet (RFC 826).
+    Arp {
+        /// Hardware type, protocol type, both lengths.
+        format: [u8; 6],
+        /// Operation.
+        operation: u16,
+        /// Sender hardware address.
+        sender_mac: [u8; 6],
+        /// Sender protocol address.
+        sender: u32,
+        /// Target hardware address.
+        target_mac: [u8; 6],
+        /// Target protocol address.
+        target: u32,
+    }
+}
+
+impl Arp {
+    /// Ethernet, IPv4, 6 and 4 bytes.
+    pub const FORMAT: [u8; 6] = [0, 1, 8, 0, 6, 4];
+    /// Request.
+    pub const REQUEST: u16 = 1u16.to_be();
+    /// Reply.
+    pub const REPLY: u16 = 2u16.to_be();
+}
+
+header! {
+    /// All that VXLAN puts in front of a frame over an IPv4 underlay
+    /// (RFC 7348, section 5).
+    OuterV4 {
+        /// Ethernet.
+        ethernet: [u8; 14],
+        /// IPv4.
+        ip: Ipv4,
+        /// UDP.
+        udp: Udp,
+        /// VXLAN flags and reserved bits.
+        flags: u32,
+        /// VNI and a reserved byte.
+        vni: u32,
+    }
+}
+
+impl OuterV4 {
+    /// The I flag alone: the VNI is valid.
+    pub const FLAGS: u32 = 0x0800_0000u32.to_be();
+    /// Destination port.
+    pub const PORT: u16 = VXLAN_PORT.to_be();
+    /// TTL that we send with.
+    pub const TTL: u8 = 64;
+}

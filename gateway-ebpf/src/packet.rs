@@ -1,0 +1,97 @@
+//! What the stages need from the world: a packet, the tables, and a way to end.
+//!
+//! The kernel's glue and the host's tests implement these traits; the stages
+//! never name either.
+
+use gateway_common::{
+    Backend, Bucket, Config, Instance, Interface, NextHop, Reason, SourceNat, Tunnel,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// A header that can be looked at in place, at any alignment.
+pub trait Header: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned {}
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> Header for T {}
+
+/// A frame, from its Ethernet header on.
+///
+/// A view borrows the packet, and [`push`](Packet::push) and [`pop`](Packet::pop)
+/// take `&mut self`: no view can outlive a move of the frame's head.
+pub trait Packet {
+    /// Bytes in the frame.
+    fn len(&self) -> usize;
+
+    /// Whether the frame has no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Kernel's index of the interface that the frame came in by.
+    fn ingress(&self) -> u32;
+
+    /// The header at `offset`, if the frame has all of it.
+    fn view<T: Header>(&self, offset: usize) -> Option<&T>;
+
+    /// The same, to change it.
+    fn view_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T>;
+
+    /// Makes room for `bytes` in front of the frame; their content is undefined.
+    fn push(&mut self, bytes: usize) -> Result<(), Reason>;
+
+    /// Takes `bytes` off the front of the frame.
+    fn pop(&mut self, bytes: usize) -> Result<(), Reason>;
+
+    /// The header at `offset`, or the frame is truncated.
+    #[inline(always)]
+    fn need<T: Header>(&self, offset: usize) -> Result<&T, Reason> {
+        self.view(offset).ok_or(Reason::Truncated)
+    }
+
+    /// The same, to change it.
+    #[inline(always)]
+    fn need_mut<T: Header>(&mut self, offset: usize) -> Result<&mut T, Reason> {
+        self.view_mut(offset).ok_or(Reason::Truncated)
+    }
+}
+
+/// What the agent wrote, and what it reads back.
+///
+/// Every reader returns `None` for an index beyond the table.
+pub trait Tables {
+    /// What is fixed while the program is loaded.
+    fn config(&self) -> &Config;
+    /// A bucket of public endpoints.
+    fn endpoints(&self, bucket: u32) -> Option<&Bucket>;
+    /// A bucket of (VNI, inner address).
+    fn instance_keys(&self, bucket: u32) -> Option<&Bucket>;
+    /// A bucket of (instance, protocol, port).
+    fn reverse(&self, bucket: u32) -> Option<&Bucket>;
+    /// A ring slot, packed.
+    fn ring(&self, slot: u32) -> Option<u64>;
+    /// A backend.
+    fn backend(&self, index: u32) -> Option<&Backend>;
+    /// A tunnel.
+    fn tunnel(&self, index: u32) -> Option<&Tunnel>;
+    /// An instance.
+    fn instance(&self, index: u32) -> Option<&Instance>;
+    /// A reverse translation.
+    fn source_nat(&self, index: u32) -> Option<&SourceNat>;
+    /// A next hop on the public side.
+    fn uplink(&self, slot: u32) -> Option<&NextHop>;
+    /// An interface of ours.
+    fn interface(&self, slot: u32) -> Option<&Interface>;
+    /// Counts a packet towards an instance.
+    fn count_in(&self, counter: u32, bytes: usize);
+    /// Counts a packet from an instance.
+    fn count_out(&self, counter: u32, bytes: usize);
+    /// Counts a packet that ended with a reason.
+    fn count_reason(&self, reason: Reason, bytes: usize);
+}
+
+/// How a packet leaves the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Out of the device at this index of `PORTS`.
+    Redirect(u32),
+    /// Ended here; the reason tells whether it was passed, answered or dropped.
+    End(Reason),
+}

@@ -1,0 +1,126 @@
+//! What the gateway answers by itself, outside and inside VXLAN: ARP and echo.
+
+use gateway_common::{EndpointKey, MAX_INTERFACES, Reason};
+
+use super::{endpoint, source, vxlan, vxlan::Outer};
+use crate::{
+    INNER, INNER_IP, IP, checksum,
+    headers::{Arp, Ethernet, Icmp, Ipv4},
+    packet::{Packet, Tables},
+};
+
+/// TTL of our own packets.
+const TTL: u8 = 64;
+
+/// Answers an ARP request for a public address of ours; other ARP is the kernel's.
+#[inline(always)]
+pub fn arp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Reason, Reason> {
+    let Some(target) = arp_request(packet, IP)? else {
+        return Err(Reason::NotIp);
+    };
+    if endpoint::get(tables, EndpointKey::address_v4(target)).is_none() {
+        return Err(Reason::NotIp);
+    }
+    let mac = own_mac(tables, packet.ingress()).ok_or(Reason::NotIp)?;
+    arp_reply(packet, 0, mac)?;
+    Ok(Reason::ArpReply)
+}
+
+/// Answers an instance's ARP request for its virtual router.
+#[inline(always)]
+pub fn arp_inside<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    outer: &Outer,
+) -> Result<Reason, Reason> {
+    let sender = packet.need::<Arp>(INNER_IP)?.sender;
+    source::instance(tables, outer, sender)?;
+    let router = match arp_request(packet, INNER_IP)? {
+        Some(target) => source::router(tables, outer, target),
+        None => None,
+    };
+    let mac = router.ok_or(Reason::InnerArpOther)?.mac;
+    arp_reply(packet, INNER, mac)?;
+    vxlan::turn_round(packet)?;
+    Ok(Reason::InnerArpReply)
+}
+
+/// Answers an echo request to an address of ours.
+#[inline(always)]
+pub fn echo<P: Packet>(packet: &mut P, at: usize) -> Result<Reason, Reason> {
+    echo_reply(packet, at)?;
+    Ok(Reason::EchoReply)
+}
+
+/// Answers an instance that pings its virtual router.
+#[inline(always)]
+pub fn echo_inside<P: Packet>(packet: &mut P) -> Result<Reason, Reason> {
+    echo_reply(packet, INNER_IP)?;
+    vxlan::turn_round(packet)?;
+    Ok(Reason::InnerEchoReply)
+}
+
+/// Swaps the MACs of the Ethernet header at `at`.
+#[inline(always)]
+pub fn swap_macs<P: Packet>(packet: &mut P, at: usize) -> Result<(), Reason> {
+    let ethernet = packet.need_mut::<Ethernet>(at)?;
+    let [a, b, c, d, e, f, u, v, w, x, y, z] = ethernet.macs;
+    ethernet.macs = [u, v, w, x, y, z, a, b, c, d, e, f];
+    Ok(())
+}
+
+/// Target of the ARP request at `at`, if it is one.
+#[inline(always)]
+fn arp_request<P: Packet>(packet: &P, at: usize) -> Result<Option<u32>, Reason> {
+    let arp = packet.need::<Arp>(at)?;
+    let is_request = arp.format == Arp::FORMAT && arp.operation == Arp::REQUEST;
+    Ok(is_request.then_some(arp.target))
+}
+
+/// Turns the request in the frame at `at` into a reply from `mac`.
+#[inline(always)]
+fn arp_reply<P: Packet>(packet: &mut P, at: usize, mac: [u8; 6]) -> Result<(), Reason> {
+    let arp = packet.need_mut::<Arp>(at + Ethernet::LEN)?;
+    let (asker, asked) = (arp.sender, arp.target);
+    let asker_mac = arp.sender_mac;
+    arp.operation = Arp::REPLY;
+    (arp.sender, arp.sender_mac) = (asked, mac);
+    (arp.target, arp.target_mac) = (asker, asker_mac);
+    let [a, b, c, d, e, f] = asker_mac;
+    let [u, v, w, x, y, z] = mac;
+    packet.need_mut::<Ethernet>(at)?.macs = [a, b, c, d, e, f, u, v, w, x, y, z];
+    Ok(())
+}
+
+/// MAC of the interface that a frame came in by.
+#[inline(always)]
+fn own_mac<T: Tables>(tables: &T, ifindex: u32) -> Option<[u8; 6]> {
+    let mut slot = 0;
+    while slot < MAX_INTERFACES {
+        let interface = tables.interface(slot)?;
+        if interface.ifindex == ifindex {
+            return Some(interface.mac);
+        }
+        slot += 1;
+    }
+    None
+}
+
+/// Turns the echo request in the IPv4 packet at `at` into its reply.
+#[inline(always)]
+fn echo_reply<P: Packet>(packet: &mut P, at: usize) -> Result<(), Reason> {
+    let icmp = packet.need_mut::<Icmp>(at + Ipv4::LEN)?;
+    if icmp.kind != Icmp::ECHO_REQUEST || icmp.code != 0 {
+        return Err(Reason::NoService);
+    }
+    icmp.kind = Icmp::ECHO_REPLY;
+    let request = u16::from_ne_bytes([Icmp::ECHO_REQUEST, 0]);
+    icmp.checksum = checksum::update(icmp.checksum, checksum::delta(&[request], &[0]));
+    let ip = packet.need_mut::<Ipv4>(at)?;
+    (ip.source, ip.destination) = (ip.destination, ip.source);
+    let old = u16::from_ne_bytes([ip.ttl, 0]);
+    let new = u16::from_ne_bytes([TTL, 0]);
+    ip.ttl = TTL;
+    ip.checksum = checksum::update(ip.checksum, checksum::delta(&[old], &[new]));
+    swap_macs(packet, at - Ethernet::LEN)
+}

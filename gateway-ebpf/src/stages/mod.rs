@@ -1,0 +1,12 @@
+//! One step of a packet's way per file.
+
+pub mod answer;
+pub mod balance;
+pub mod endpoint;
+pub mod parse;
+pub mod reverse;
+pub mod rewrite;
+pub mod source;
+pub mod tunnel;
+pub mod uplink;
+pub mod vxlan;

@@ -1,0 +1,77 @@
+//! Who sends from inside, and is it really them?
+
+use gateway_common::{Instance, InstanceKey, Reason, Reference};
+
+use super::{parse::Flow, vxlan::Outer};
+use crate::{
+    INNER, INNER_IP, bucket,
+    headers::{Ethernet, Icmp, Ipv4},
+    packet::{Packet, Tables},
+};
+
+/// The instance with this inner address, checked to live on the host that sent
+/// the frame: tenants cannot pose as each other, nor one host for another.
+#[inline(always)]
+pub fn instance<'t, T: Tables>(
+    tables: &'t T,
+    outer: &Outer,
+    address: u32,
+) -> Result<(u32, &'t Instance), Reason> {
+    let Some(found) = get(tables, InstanceKey::v4(outer.vni, address)) else {
+        return Err(match get(tables, InstanceKey::vni(outer.vni)) {
+            Some(_) => Reason::UnknownSource,
+            None => Reason::UnknownVni,
+        });
+    };
+    if found.kind() != Reference::INSTANCE {
+        return Err(Reason::UnknownSource);
+    }
+    let instance = tables.instance(found.index()).ok_or(Reason::Internal)?;
+    if instance.host[0] != outer.source {
+        return Err(Reason::SpoofedVtep);
+    }
+    Ok((found.index(), instance))
+}
+
+/// Checks the inner MACs: from the instance, to its virtual router.
+#[inline(always)]
+pub fn addressed_to_router<P: Packet>(packet: &P, instance: &Instance) -> Result<(), Reason> {
+    let [to @ .., _, _, _, _, _, _] = packet.need::<Ethernet>(INNER)?.macs;
+    let [_, _, _, _, _, _, from @ ..] = packet.need::<Ethernet>(INNER)?.macs;
+    if to != instance.router_mac {
+        return Err(Reason::InnerNotForRouter);
+    }
+    if from != instance.mac {
+        return Err(Reason::SpoofedMac);
+    }
+    Ok(())
+}
+
+/// Whether an instance pings its virtual router.
+#[inline(always)]
+pub fn asks_router<T: Tables>(tables: &T, outer: &Outer, flow: &Flow) -> bool {
+    flow.protocol == Ipv4::ICMP
+        && !flow.is_fragment()
+        && router(tables, outer, flow.destination).is_some()
+}
+
+/// The virtual router with this inner address.
+#[inline(always)]
+pub fn router<'t, T: Tables>(tables: &'t T, outer: &Outer, address: u32) -> Option<&'t Instance> {
+    let found = get(tables, InstanceKey::v4(outer.vni, address))?;
+    if found.kind() != Reference::ROUTER {
+        return None;
+    }
+    tables.instance(found.index())
+}
+
+/// Where the inner ICMP header lies.
+pub const INNER_ICMP: usize = INNER_IP + Ipv4::LEN;
+
+#[inline(always)]
+fn get<T: Tables>(tables: &T, key: InstanceKey) -> Option<Reference> {
+    let mask = tables.config().instances_mask;
+    bucket::find(key.0, mask, |i| tables.instance_keys(i)).map(Reference)
+}
+
+const _: () = assert!(INNER_ICMP + Icmp::LEN < 256);

@@ -1,0 +1,18 @@
+//! The way to a host: is its next hop known, and does the packet fit?
+
+use gateway_common::{Reason, Tunnel};
+
+use crate::packet::Tables;
+
+/// The tunnel at `index`, if a packet of `length` bytes (IP header on) fits.
+#[inline(always)]
+pub fn towards<T: Tables>(tables: &T, index: u32, length: usize) -> Result<&Tunnel, Reason> {
+    let tunnel = tables.tunnel(index).ok_or(Reason::Internal)?;
+    if tunnel.port == 0 {
+        return Err(Reason::NoNextHop);
+    }
+    if length > tunnel.mtu as usize {
+        return Err(Reason::TooBig);
+    }
+    Ok(tunnel)
+}

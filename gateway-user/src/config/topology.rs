@@ -1,0 +1,235 @@
+//! The validated topology: plain types, every reference resolved to an index,
+//! every default filled in. All later code works on these and checks nothing again.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// A whole site: what every gateway of the group knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// The VTEP that all gateways share; hosts send everything there.
+    pub anycast_vtep: IpAddr,
+    /// Seed of the flow hash, the same on every gateway.
+    pub seed: [u64; 2],
+    /// Gateway nodes. At least one.
+    pub gateways: Vec<Gateway>,
+    /// Hosts with VMs.
+    pub hosts: Vec<Host>,
+    /// Tenant networks.
+    pub vpcs: Vec<Vpc>,
+    /// Load-balanced services.
+    pub load_balancers: Vec<LoadBalancer>,
+    /// 1:1 NAT.
+    pub floating_ips: Vec<FloatingIp>,
+}
+
+impl Topology {
+    /// The gateway with this name.
+    pub fn gateway(&self, name: &str) -> Option<&Gateway> {
+        self.gateways.iter().find(|gateway| gateway.name == name)
+    }
+
+    /// The instance that a reference names.
+    pub fn instance(&self, id: InstanceId) -> &Instance {
+        &self.vpcs[id.vpc].instances[id.instance]
+    }
+
+    /// The subnet that holds an instance's address.
+    pub fn subnet_of(&self, id: InstanceId) -> &Subnet {
+        let ip = self.instance(id).ip;
+        let vpc = &self.vpcs[id.vpc];
+        vpc.subnets
+            .iter()
+            .find(|subnet| subnet.cidr.contains(&ip))
+            .expect("validation places every instance in a subnet")
+    }
+
+    /// Every instance of every VPC.
+    pub fn instances(&self) -> impl Iterator<Item = (InstanceId, &Instance)> {
+        self.vpcs.iter().enumerate().flat_map(|(vpc, v)| {
+            v.instances
+                .iter()
+                .enumerate()
+                .map(move |(instance, i)| (InstanceId { vpc, instance }, i))
+        })
+    }
+}
+
+/// One gateway node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Name, as in `lingyun run --node`.
+    pub name: String,
+    /// Interfaces that face the public network. At least one.
+    pub public: Vec<String>,
+    /// Interfaces that face the underlay. At least one; may be the same as the public one.
+    pub underlay: Vec<String>,
+    /// Its own VTEP.
+    pub vtep: IpAddr,
+}
+
+/// One host with VMs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Name.
+    pub name: String,
+    /// Its VTEP.
+    pub vtep: IpAddr,
+}
+
+/// One tenant network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vpc {
+    /// Name.
+    pub name: String,
+    /// VXLAN network identifier, 1..=16777215.
+    pub vni: u32,
+    /// Its address ranges: what an instance sends there stays inside. At most two of each family.
+    pub cidrs: Vec<IpNet>,
+    /// MAC of its virtual router.
+    pub router_mac: Mac,
+    /// Subnets, disjoint.
+    pub subnets: Vec<Subnet>,
+    /// Instances, with unique addresses.
+    pub instances: Vec<Instance>,
+}
+
+/// One subnet of a VPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Name.
+    pub name: String,
+    /// Range.
+    pub cidr: IpNet,
+    /// Address of the virtual router, by default the first of the range.
+    pub router: IpAddr,
+}
+
+/// One VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Name, unique in its VPC.
+    pub name: String,
+    /// Private address.
+    pub ip: IpAddr,
+    /// MAC of its interface.
+    pub mac: Mac,
+    /// Index into [`Topology::hosts`].
+    pub host: usize,
+}
+
+/// Names an instance: indices into [`Topology::vpcs`] and [`Vpc::instances`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId {
+    /// Index of the VPC.
+    pub vpc: usize,
+    /// Index of the instance in it.
+    pub instance: usize,
+}
+
+/// One load-balanced service: an address, a protocol, a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadBalancer {
+    /// Name, unique.
+    pub name: String,
+    /// Public address.
+    pub vip: IpAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Public port.
+    pub port: u16,
+    /// Who serves it.
+    pub backends: Vec<Backend>,
+}
+
+/// One backend of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its port.
+    pub port: u16,
+    /// Share of the flows, relative to the other backends; 0 drains.
+    pub weight: u16,
+}
+
+/// A public address that stands for one instance, both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloatingIp {
+    /// Public address.
+    pub ip: IpAddr,
+    /// The instance.
+    pub instance: InstanceId,
+}
+
+/// A layer-4 protocol with ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// IP protocol number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A MAC address, written `02:aa:00:00:01:11`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("`{text}` is not a MAC address such as 02:aa:00:00:01:11");
+        let mut mac = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut mac {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
+        }
+        if parts.next().is_some() {
+            return Err(wrong());
+        }
+        Ok(Self(mac))
+    }
+}
+
+impl Serialize for Mac {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

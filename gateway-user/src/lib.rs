@@ -1,0 +1,11 @@
+//! Lingyun's agent. Data walks through it in one direction:
+//! topology file -> [`config`] -> [`model`] -> [`diff`] -> [`datapath`] -> maps.
+//!
+//! `model` and `diff` are pure; only `datapath` touches aya.
+
+pub mod config;
+pub mod datapath;
+pub mod diff;
+pub mod model;
+pub mod reachability;
+pub mod ring;

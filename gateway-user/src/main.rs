@@ -1,0 +1,2 @@
+//! lingyun
+fn main(){}

@@ -1,0 +1,69 @@
+//! What the agent knows of the network around the node: interfaces, routes and
+//! neighbours. Filled from netlink, read by the pure [`model`](crate::model).
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::Serialize;
+
+use crate::config::Mac;
+
+/// A snapshot of the node's surroundings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reachability {
+    /// The interfaces that the topology gives to this node, by name; one that is
+    /// missing from the kernel is missing here.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// Next hops towards each tunnel endpoint, in a stable order. Empty: no route.
+    pub tunnels: BTreeMap<IpAddr, Vec<NextHop>>,
+    /// Next hops of the default route out of the public interfaces, in a stable order.
+    pub uplinks: Vec<NextHop>,
+}
+
+/// An interface of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Kernel's index.
+    pub ifindex: u32,
+    /// MAC.
+    pub mac: Mac,
+    /// MTU in bytes, IP header on.
+    pub mtu: u32,
+    /// Administratively up and with carrier.
+    pub up: bool,
+}
+
+/// One next hop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NextHop {
+    /// Outgoing interface, one of [`Reachability::interfaces`].
+    pub interface: String,
+    /// Address of the neighbour: the router's, or the destination's own when on-link.
+    pub address: IpAddr,
+    /// Its MAC, when resolved.
+    pub mac: Option<Mac>,
+    /// The kernel's word for the neighbour entry: reachable, stale, failed, ...
+    pub state: NeighbourState,
+}
+
+impl NextHop {
+    /// Whether packets can be sent there.
+    pub const fn is_usable(&self) -> bool {
+        self.mac.is_some()
+    }
+}
+
+/// State of a neighbour entry (linux/neighbour.h, NUD_*).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NeighbourState {
+    /// No entry, or resolution under way.
+    Incomplete,
+    /// Confirmed lately.
+    Reachable,
+    /// Known, not confirmed lately (stale, delay, probe).
+    Stale,
+    /// Configured by hand (permanent, noarp).
+    Permanent,
+    /// Resolution failed.
+    Failed,
+}

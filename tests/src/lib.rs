@@ -1,0 +1,1 @@
+//! Lingyun's lab and test tools.

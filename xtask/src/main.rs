@@ -1,0 +1,2 @@
+//! Set-up, build, run, test and bench of Lingyun.
+fn main() {}
