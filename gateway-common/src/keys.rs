@@ -11,7 +11,9 @@ pub const BUCKET_SLOTS: usize = 4;
 /// key last, each with one aligned store; a reader therefore sees either the
 /// whole entry or none. A freed slot keeps its value until a grace period ends.
 #[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Bucket {
     /// Packed keys, 0 when free.
     pub keys: [u64; BUCKET_SLOTS],
@@ -91,8 +93,8 @@ impl ReverseKey {
 
 /// What an endpoint is, packed into a bucket's value.
 ///
-/// Layout (bits): 0..8 kind, 8..16 ring size as a power of two, 16..32 flags,
-/// 32..64 index: the ring's first slot, or a backend.
+/// Layout (bits): 0..8 kind, 8..32 slots of the ring, 32..64 index: the ring's
+/// first slot, or a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint(pub u64);
 
@@ -109,9 +111,9 @@ impl Endpoint {
         Self(Self::ADDRESS as u64)
     }
 
-    /// A service whose ring has `1 << ring_bits` slots from `first_slot`.
-    pub const fn service(first_slot: u32, ring_bits: u8) -> Self {
-        Self(Self::SERVICE as u64 | (ring_bits as u64) << 8 | (first_slot as u64) << 32)
+    /// A service whose ring has `slots` slots from `first_slot`.
+    pub const fn service(first_slot: u32, slots: u32) -> Self {
+        Self(Self::SERVICE as u64 | ((slots & 0xff_ffff) as u64) << 8 | (first_slot as u64) << 32)
     }
 
     /// A floating IP.
@@ -125,10 +127,10 @@ impl Endpoint {
         self.0 as u8
     }
 
-    /// Log2 of the ring's size.
+    /// Slots of the ring.
     #[inline(always)]
-    pub const fn ring_bits(self) -> u32 {
-        (self.0 >> 8) as u32 & 31
+    pub const fn slots(self) -> u32 {
+        (self.0 as u32) >> 8
     }
 
     /// Ring base or backend index, by kind.

@@ -9,7 +9,9 @@ pub type Address = [u32; 4];
 /// Where a packet for a service or a floating IP goes: the DNAT rewrite and the
 /// VXLAN network behind it.
 #[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Backend {
     /// New destination address.
     pub address: Address,
@@ -43,7 +45,9 @@ impl Backend {
 /// How to reach one tunnel endpoint: the outer headers, as far as they are the
 /// same for every packet.
 #[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Tunnel {
     /// Outer Ethernet header: next hop's MAC, our MAC, EtherType of the underlay.
     pub ethernet: [u8; 14],
@@ -65,7 +69,9 @@ pub struct Tunnel {
 
 /// An instance (VM) or the virtual router of a subnet.
 #[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Instance {
     /// VTEP of the host it lives on; frames from elsewhere are spoofed.
     pub host: Address,
@@ -91,7 +97,9 @@ pub struct Instance {
 ///
 /// An unused one has address `!0` and mask 0, which nothing matches.
 #[repr(C, align(4))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Prefix4 {
     /// Network address.
     pub address: u32,
@@ -101,7 +109,10 @@ pub struct Prefix4 {
 
 impl Prefix4 {
     /// Matches no address.
-    pub const NONE: Self = Self { address: !0, mask: 0 };
+    pub const NONE: Self = Self {
+        address: !0,
+        mask: 0,
+    };
 
     /// Whether the prefix holds an address.
     #[inline(always)]
@@ -117,7 +128,9 @@ impl Instance {
 
 /// The reverse translation of a service or a floating IP.
 #[repr(C, align(32))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct SourceNat {
     /// New source address: the public one.
     pub address: Address,
@@ -137,7 +150,9 @@ pub struct SourceNat {
 
 /// A next hop on the public side.
 #[repr(C, align(32))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct NextHop {
     /// Next hop's MAC, then our MAC.
     pub macs: [u8; 12],
@@ -153,7 +168,9 @@ pub struct NextHop {
 
 /// An interface that the program is attached to.
 #[repr(C, align(16))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Interface {
     /// Kernel's index; 0 ends the list.
     pub ifindex: u32,
@@ -165,7 +182,9 @@ pub struct Interface {
 
 /// Traffic of one backend on one CPU.
 #[repr(C, align(32))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Counter {
     /// Packets from the public side to the instance.
     pub in_packets: u64,
@@ -179,7 +198,9 @@ pub struct Counter {
 
 /// How often one reason ended a packet's way on one CPU.
 #[repr(C, align(16))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct ReasonCount {
     /// Packets.
     pub packets: u64,
@@ -190,7 +211,9 @@ pub struct ReasonCount {
 /// What is fixed while a program is loaded. It lies in read-only data, so the
 /// verifier folds it into the code.
 #[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Config {
     /// Seed of the flow hash, shared by all gateways and known to nobody else.
     pub seed: [u64; 2],

@@ -12,7 +12,10 @@ const K2: u64 = 0xc2b2_ae3d_27d4_eb4f;
 /// The two buckets where a key may lie. `mask` is the number of buckets less one.
 #[inline(always)]
 pub const fn places(key: u64, mask: u32) -> [u32; 2] {
-    [(key.wrapping_mul(K1) >> 40) as u32 & mask, (key.wrapping_mul(K2) >> 40) as u32 & mask]
+    [
+        (key.wrapping_mul(K1) >> 40) as u32 & mask,
+        (key.wrapping_mul(K2) >> 40) as u32 & mask,
+    ]
 }
 
 /// The value of `key`, if the table that `read` reads has it.

@@ -17,10 +17,11 @@ pub const fn flow(seed: &[u64; 2], addresses: u64, ports: u64) -> u64 {
     hash ^ hash >> 29
 }
 
-/// Ring slot of a flow: the upper half's low bits.
+/// Ring slot of a flow: the upper half, scaled to the ring's size. A product in
+/// place of a remainder, so that the size may be a prime.
 #[inline(always)]
-pub const fn slot(hash: u64, bits: u32) -> u32 {
-    (hash >> 32) as u32 & ((1 << bits) - 1)
+pub const fn slot(hash: u64, slots: u32) -> u32 {
+    (((hash >> 32) * slots as u64) >> 32) as u32
 }
 
 /// VXLAN source port of a flow, as it lies in the packet: the dynamic range

@@ -1,1 +1,262 @@
-//! diff
+//! What must be written to get from the tables that the kernel holds to those it
+//! should hold, in an order in which no packet ever sees a half state. Pure.
+//!
+//! A record is in place before anything points to it, and nothing points to a
+//! record before it is taken away: devices, next hops, records, ring slots, new
+//! keys; then old keys, then what they pointed to.
+
+use gateway_common::{Backend, Instance, Interface, MAX_INTERFACES, NextHop, SourceNat, Tunnel};
+
+use crate::model::{Entries, Tables};
+
+/// One of the exact-match tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyTable {
+    /// `ENDPOINTS`.
+    Endpoints,
+    /// `INSTANCE_KEYS`.
+    InstanceKeys,
+    /// `REVERSE`.
+    Reverse,
+}
+
+/// One write to one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// A device: kernel's index, 0 for none.
+    Port(u32, u32),
+    /// An interface of ours.
+    Interface(u32, Interface),
+    /// A tunnel.
+    Tunnel(u32, Tunnel),
+    /// A next hop on the public side.
+    Uplink(u32, NextHop),
+    /// A backend.
+    Backend(u32, Backend),
+    /// An instance.
+    Instance(u32, Instance),
+    /// A reverse translation.
+    SourceNat(u32, SourceNat),
+    /// A ring slot.
+    Ring(u32, u64),
+    /// A key's value, new or changed.
+    Insert(KeyTable, u64, u64),
+    /// A key that goes.
+    Remove(KeyTable, u64),
+}
+
+/// The writes that lead from `now` to `wanted`. The configuration is not among
+/// them: it is fixed while a program is loaded.
+pub fn diff(now: &Tables, wanted: &Tables) -> Vec<Write> {
+    let mut writes = Vec::new();
+    let out = &mut writes;
+    list(out, &now.ports, &wanted.ports, Write::Port);
+    // Interfaces are few and end with an empty one: all slots, always.
+    let padded = |tables: &Tables| -> Vec<Interface> {
+        let mut interfaces = tables.interfaces.clone();
+        interfaces.resize(MAX_INTERFACES as usize, Interface::default());
+        interfaces
+    };
+    list(out, &padded(now), &padded(wanted), Write::Interface);
+    list(out, &now.tunnels, &wanted.tunnels, Write::Tunnel);
+    list(out, &now.uplinks, &wanted.uplinks, Write::Uplink);
+    // Records that something points to already change in place; those that go are
+    // emptied last, when nothing points to them any more.
+    let mut gone = Vec::new();
+    records(
+        out,
+        &mut gone,
+        &now.backends,
+        &wanted.backends,
+        Write::Backend,
+    );
+    records(
+        out,
+        &mut gone,
+        &now.instances,
+        &wanted.instances,
+        Write::Instance,
+    );
+    records(
+        out,
+        &mut gone,
+        &now.source_nats,
+        &wanted.source_nats,
+        Write::SourceNat,
+    );
+    list(out, &now.ring, &wanted.ring, Write::Ring);
+    let tables = [
+        (KeyTable::Endpoints, &now.endpoints, &wanted.endpoints),
+        (
+            KeyTable::InstanceKeys,
+            &now.instance_keys,
+            &wanted.instance_keys,
+        ),
+        (KeyTable::Reverse, &now.reverse, &wanted.reverse),
+    ];
+    for (table, now, wanted) in tables {
+        inserts(out, table, now, wanted);
+    }
+    for (table, now, wanted) in tables {
+        removals(out, table, now, wanted);
+    }
+    out.append(&mut gone);
+    writes
+}
+
+/// Changed and new elements; elements beyond the wanted end become empty.
+fn list<T: Copy + Default + PartialEq>(
+    out: &mut Vec<Write>,
+    now: &[T],
+    wanted: &[T],
+    write: impl Fn(u32, T) -> Write,
+) {
+    for index in 0..now.len().max(wanted.len()) {
+        let element = wanted.get(index).copied().unwrap_or_default();
+        if now.get(index).copied().unwrap_or_default() != element {
+            out.push(write(index as u32, element));
+        }
+    }
+}
+
+/// Like [`list`], with what goes kept apart.
+fn records<T: Copy + Default + PartialEq>(
+    out: &mut Vec<Write>,
+    gone: &mut Vec<Write>,
+    now: &[T],
+    wanted: &[T],
+    write: impl Fn(u32, T) -> Write,
+) {
+    for index in 0..now.len().max(wanted.len()) {
+        let element = wanted.get(index).copied().unwrap_or_default();
+        if now.get(index).copied().unwrap_or_default() != element {
+            let list = if element == T::default() {
+                &mut *gone
+            } else {
+                &mut *out
+            };
+            list.push(write(index as u32, element));
+        }
+    }
+}
+
+fn inserts(out: &mut Vec<Write>, table: KeyTable, now: &Entries, wanted: &Entries) {
+    for (&key, &value) in wanted {
+        if now.get(&key) != Some(&value) {
+            out.push(Write::Insert(table, key, value));
+        }
+    }
+}
+
+fn removals(out: &mut Vec<Write>, table: KeyTable, now: &Entries, wanted: &Entries) {
+    for &key in now.keys() {
+        if !wanted.contains_key(&key) {
+            out.push(Write::Remove(table, key));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Applies writes to a plain copy of the tables.
+    fn apply(tables: &mut Tables, writes: &[Write]) {
+        fn set<T: Copy + Default>(list: &mut Vec<T>, index: u32, element: T) {
+            if list.len() <= index as usize {
+                list.resize(index as usize + 1, T::default());
+            }
+            list[index as usize] = element;
+        }
+        for &write in writes {
+            match write {
+                Write::Port(i, v) => set(&mut tables.ports, i, v),
+                Write::Interface(i, v) => set(&mut tables.interfaces, i, v),
+                Write::Tunnel(i, v) => set(&mut tables.tunnels, i, v),
+                Write::Uplink(i, v) => tables.uplinks[i as usize] = v,
+                Write::Backend(i, v) => set(&mut tables.backends, i, v),
+                Write::Instance(i, v) => set(&mut tables.instances, i, v),
+                Write::SourceNat(i, v) => set(&mut tables.source_nats, i, v),
+                Write::Ring(i, v) => set(&mut tables.ring, i, v),
+                Write::Insert(table, k, v) => {
+                    entries(tables, table).insert(k, v);
+                }
+                Write::Remove(table, k) => {
+                    entries(tables, table).remove(&k);
+                }
+            }
+        }
+    }
+
+    fn entries(tables: &mut Tables, table: KeyTable) -> &mut Entries {
+        match table {
+            KeyTable::Endpoints => &mut tables.endpoints,
+            KeyTable::InstanceKeys => &mut tables.instance_keys,
+            KeyTable::Reverse => &mut tables.reverse,
+        }
+    }
+
+    fn any_tables() -> impl Strategy<Value = Tables> {
+        let numbers = || prop::collection::vec(0u32..4, 0..6);
+        let entries = || prop::collection::btree_map(1u64..9, 1u64..4, 0..6);
+        (numbers(), numbers(), numbers(), entries(), entries()).prop_map(
+            |(ports, tunnels, backends, endpoints, reverse)| Tables {
+                ring: backends.iter().map(|&b| u64::from(b)).collect(),
+                ports,
+                tunnels: tunnels
+                    .into_iter()
+                    .map(|port| Tunnel {
+                        port,
+                        ..Tunnel::default()
+                    })
+                    .collect(),
+                backends: backends
+                    .into_iter()
+                    .map(|counter| Backend {
+                        counter,
+                        ..Backend::default()
+                    })
+                    .collect(),
+                endpoints,
+                reverse,
+                ..Tables::default()
+            },
+        )
+    }
+
+    proptest! {
+        /// Whatever was there, applying the diff leaves nothing more to do.
+        #[test]
+        fn applying_a_diff_converges(mut now in any_tables(), wanted in any_tables()) {
+            let writes = diff(&now, &wanted);
+            apply(&mut now, &writes);
+            prop_assert_eq!(diff(&now, &wanted), vec![]);
+            prop_assert_eq!(&now.endpoints, &wanted.endpoints);
+            prop_assert_eq!(&now.reverse, &wanted.reverse);
+        }
+
+        /// Keys go before the records they point to are emptied, and come after
+        /// the records are there.
+        #[test]
+        fn records_outlive_their_keys(now in any_tables(), wanted in any_tables()) {
+            let writes = diff(&now, &wanted);
+            let position = |wanted: fn(&Write) -> bool| writes.iter().position(wanted);
+            let last = |wanted: fn(&Write) -> bool| writes.iter().rposition(wanted);
+            let emptied = position(|w| matches!(w, Write::Backend(_, b) if *b == Backend::default()));
+            if let (Some(emptied), Some(removed)) = (emptied, last(|w| matches!(w, Write::Remove(..)))) {
+                prop_assert!(removed < emptied);
+            }
+            let filled = last(|w| matches!(w, Write::Backend(_, b) if *b != Backend::default()));
+            if let (Some(filled), Some(inserted)) = (filled, position(|w| matches!(w, Write::Insert(..)))) {
+                prop_assert!(filled < inserted);
+            }
+        }
+    }
+
+    #[test]
+    fn equal_tables_need_nothing() {
+        assert_eq!(diff(&Tables::default(), &Tables::default()), []);
+    }
+}

@@ -1,2 +1,2 @@
 //! lingyun
-fn main(){}
+fn main() {}

@@ -20,7 +20,7 @@ pub fn choose<'t, T: Tables>(
         if flow.is_fragment() {
             return Err(Reason::Fragment);
         }
-        let slot = endpoint.index() + hash::slot(hash, endpoint.ring_bits());
+        let slot = endpoint.index() + hash::slot(hash, endpoint.slots());
         RingSlot(tables.ring(slot).ok_or(Reason::Internal)?).current()
     };
     let backend = tables.backend(index).ok_or(Reason::Internal)?;

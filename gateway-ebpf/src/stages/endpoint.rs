@@ -14,8 +14,7 @@ pub fn find<T: Tables>(tables: &T, flow: &Flow) -> Result<Endpoint, Reason> {
             return Ok(endpoint);
         }
     }
-    let endpoint =
-        get(tables, EndpointKey::address_v4(flow.destination)).ok_or(Reason::NotOurs)?;
+    let endpoint = get(tables, EndpointKey::address_v4(flow.destination)).ok_or(Reason::NotOurs)?;
     if flow.options {
         return Err(Reason::IpOptions);
     }

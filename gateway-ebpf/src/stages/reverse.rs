@@ -17,7 +17,8 @@ pub fn find<'t, T: Tables>(
     if flow.options {
         return Err(Reason::IpOptions);
     }
-    if instance.inside[0].contains(flow.destination) || instance.inside[1].contains(flow.destination)
+    if instance.inside[0].contains(flow.destination)
+        || instance.inside[1].contains(flow.destination)
     {
         return Err(Reason::InsideRoute);
     }

@@ -15,7 +15,9 @@ pub fn choose<'t, T: Tables>(
     length: usize,
 ) -> Result<&'t NextHop, Reason> {
     let hash = outer.source_port ^ outer.source_port >> 8;
-    let uplink = tables.uplink(hash as u32 & (UPLINK_SLOTS - 1)).ok_or(Reason::Internal)?;
+    let uplink = tables
+        .uplink(hash as u32 & (UPLINK_SLOTS - 1))
+        .ok_or(Reason::Internal)?;
     if uplink.port == 0 {
         return Err(Reason::NoNextHop);
     }

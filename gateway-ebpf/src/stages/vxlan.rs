@@ -61,7 +61,11 @@ pub fn open<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<Outer, Reaso
     if length > packet.len() - Ethernet::LEN || length < INNER {
         return Err(Reason::Truncated);
     }
-    Ok(Outer { source: outer.ip.source, vni: outer.vni, source_port: outer.udp.source })
+    Ok(Outer {
+        source: outer.ip.source,
+        vni: outer.vni,
+        source_port: outer.udp.source,
+    })
 }
 
 /// Wraps the frame and sends it towards a host.

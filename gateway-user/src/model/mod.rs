@@ -1,0 +1,140 @@
+//! What the maps should hold: a pure function of the topology, the node and what
+//! is known of its surroundings.
+//!
+//! A virtual IP becomes map entries in [`services`]; next hops do in [`paths`].
+
+mod paths;
+mod services;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use gateway_common::{
+    Address, Backend, Config, Instance, Interface, NextHop, SourceNat, Tunnel, UPLINK_SLOTS,
+};
+
+use crate::{
+    config::{Gateway, InstanceId, Protocol, Topology},
+    reachability::Reachability,
+};
+
+/// An exact-match table: packed keys and values.
+pub type Entries = BTreeMap<u64, u64>;
+
+/// Everything that packets can see. Index 0 of every list is unused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Seed and VTEPs; the masks are the loader's.
+    pub config: Config,
+    /// `ENDPOINTS`.
+    pub endpoints: Entries,
+    /// `INSTANCE_KEYS`.
+    pub instance_keys: Entries,
+    /// `REVERSE`.
+    pub reverse: Entries,
+    /// `RING`.
+    pub ring: Vec<u64>,
+    /// `BACKENDS`; a backend's index is its counter's too.
+    pub backends: Vec<Backend>,
+    /// `TUNNELS`.
+    pub tunnels: Vec<Tunnel>,
+    /// `INSTANCES`.
+    pub instances: Vec<Instance>,
+    /// `SOURCE_NATS`.
+    pub source_nats: Vec<SourceNat>,
+    /// `UPLINKS`.
+    pub uplinks: [NextHop; UPLINK_SLOTS as usize],
+    /// `INTERFACES`, public ones.
+    pub interfaces: Vec<Interface>,
+    /// `PORTS`: kernel's interface indices; 0 is none.
+    pub ports: Vec<u32>,
+    /// What each backend index stands for, for people.
+    pub labels: Vec<Label>,
+}
+
+/// What a backend index and its counter stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Label {
+    /// Index 0.
+    #[default]
+    None,
+    /// A backend of a load-balanced service.
+    Backend {
+        /// Index into [`Topology::load_balancers`].
+        load_balancer: usize,
+        /// Index into its backends.
+        backend: usize,
+        /// Slots of the ring that are its own.
+        slots: u32,
+        /// Slots of the whole ring.
+        ring: u32,
+    },
+    /// A floating IP: index into [`Topology::floating_ips`].
+    Floating(usize),
+}
+
+/// Computes the tables of one gateway.
+pub fn build(topology: &Topology, gateway: &Gateway, reach: &Reachability) -> Tables {
+    let mut tables = Tables {
+        config: Config {
+            seed: topology.seed,
+            anycast_vtep: address(topology.anycast_vtep),
+            own_vtep: address(gateway.vtep),
+            ..Config::default()
+        },
+        ring: Vec::new(),
+        backends: vec![Backend::default()],
+        labels: vec![Label::None],
+        tunnels: vec![Tunnel::default()],
+        instances: vec![Instance::default()],
+        source_nats: vec![SourceNat::default()],
+        ports: vec![0],
+        ..Tables::default()
+    };
+    paths::add(&mut tables, topology, gateway, reach);
+    let index_of = services::add_instances(&mut tables, topology);
+    services::add_services(&mut tables, topology, &index_of);
+    services::add_floating_ips(&mut tables, topology, &index_of);
+    tables
+}
+
+/// Index of each instance in `INSTANCES`.
+type InstanceIndex = BTreeMap<InstanceId, u32>;
+
+/// An address as tables hold it.
+pub fn address(ip: IpAddr) -> Address {
+    match ip {
+        IpAddr::V4(v4) => [word(v4), 0, 0, 0],
+        IpAddr::V6(v6) => {
+            let octets = v6.octets();
+            std::array::from_fn(|i| {
+                u32::from_ne_bytes(std::array::from_fn(|byte| octets[i * 4 + byte]))
+            })
+        }
+    }
+}
+
+/// An IPv4 address as it lies in a packet, as a native word.
+pub fn word(ip: Ipv4Addr) -> u32 {
+    u32::from_ne_bytes(ip.octets())
+}
+
+/// Name of a service as people write it: `tcp/443`.
+pub fn listen(protocol: Protocol, port: u16) -> String {
+    format!("{protocol}/{port}")
+}
+
+/// The IPv4 address of an `IpAddr` that validation let through.
+///
+/// The data plane of this version handles IPv4; `config` refuses all else.
+fn v4(ip: IpAddr) -> Ipv4Addr {
+    match ip {
+        IpAddr::V4(v4) => v4,
+        IpAddr::V6(v6) => unreachable!("validation refuses IPv6 here: {v6}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
