@@ -1,1 +1,322 @@
-//! datapath
+//! The kernel's side of the agent, and the only place that touches aya: loads the
+//! object, fills its maps, attaches its programs, applies writes, reads counters.
+//!
+//! The data plane remembers no flow, so a restarted agent adopts no map: it loads
+//! a second, complete set of maps and programs and swaps the links over, one
+//! atomic update per interface. Until then the old programs go on undisturbed.
+
+mod links;
+mod object;
+mod shared;
+mod table;
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{DevMap, Map, MapData, PerCpuArray},
+    programs::Xdp,
+};
+use gateway_common::{
+    Backend, Bucket, Config, Counter, Instance, Interface, NextHop, Reason, ReasonCount, SourceNat,
+    Tunnel, map, program,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+pub use links::{Attachment, Mode, Role};
+pub use object::object;
+use shared::SharedArray;
+use table::BucketTable;
+
+use crate::{
+    diff::{KeyTable, Write, diff},
+    model::Tables,
+};
+
+/// How to load the data path.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// The BPF object, see [`object`].
+    pub object: &'a [u8],
+    /// Directory on bpffs for this node's links; made if missing. The ABI version
+    /// is part of the path below it.
+    pub pin_dir: PathBuf,
+}
+
+/// The loaded data path of one node.
+pub struct Datapath {
+    ebpf: Ebpf,
+    pin_dir: PathBuf,
+    attachments: Vec<Attachment>,
+    endpoints: BucketTable,
+    instance_keys: BucketTable,
+    reverse: BucketTable,
+    ring: SharedArray<u64>,
+    backends: SharedArray<Backend>,
+    tunnels: SharedArray<Tunnel>,
+    instances: SharedArray<Instance>,
+    source_nats: SharedArray<SourceNat>,
+    uplinks: SharedArray<NextHop>,
+    interfaces: SharedArray<Interface>,
+    ports: DevMap<MapData>,
+    counters: PerCpuArray<MapData, [u64; 4]>,
+    reasons: PerCpuArray<MapData, [u64; 2]>,
+}
+
+impl Datapath {
+    /// Loads the programs with maps that hold `tables`; attaches nothing yet.
+    pub fn load(options: &Options<'_>, tables: &Tables) -> Result<Self> {
+        let sizes = Sizes::of(tables);
+        let config = Config {
+            endpoints_mask: sizes.endpoints - 1,
+            instances_mask: sizes.instance_keys - 1,
+            reverse_mask: sizes.reverse - 1,
+            ..tables.config
+        };
+        let mut loader = EbpfLoader::new();
+        loader.override_global(map::CONFIG, config.as_bytes(), true);
+        for (name, entries) in sizes.by_name() {
+            loader.map_max_entries(name, entries);
+        }
+        let mut ebpf = loader.load(options.object).context(
+            "the kernel refused the maps of the XDP object: the agent needs CAP_BPF and \
+             CAP_NET_ADMIN (run as root) and a kernel with BPF",
+        )?;
+        for name in [program::PUBLIC, program::UNDERLAY, program::SINGLE_ARM] {
+            xdp(&mut ebpf, name)?
+                .load()
+                .with_context(|| format!("the kernel's verifier refused program {name}"))?;
+        }
+        let maps = &mut ebpf;
+        let mut datapath = Self {
+            endpoints: BucketTable::new(shared::<Bucket>(maps, map::ENDPOINTS, sizes.endpoints)?),
+            instance_keys: BucketTable::new(shared(maps, map::INSTANCE_KEYS, sizes.instance_keys)?),
+            reverse: BucketTable::new(shared(maps, map::REVERSE, sizes.reverse)?),
+            ring: shared(maps, map::RING, sizes.ring)?,
+            backends: shared(maps, map::BACKENDS, sizes.backends)?,
+            tunnels: shared(maps, map::TUNNELS, sizes.tunnels)?,
+            instances: shared(maps, map::INSTANCES, sizes.instances)?,
+            source_nats: shared(maps, map::SOURCE_NATS, sizes.source_nats)?,
+            uplinks: shared(maps, map::UPLINKS, gateway_common::UPLINK_SLOTS)?,
+            interfaces: shared(maps, map::INTERFACES, gateway_common::MAX_INTERFACES)?,
+            ports: DevMap::try_from(take(maps, map::PORTS)?)?,
+            counters: PerCpuArray::try_from(take(maps, map::COUNTERS)?)?,
+            reasons: PerCpuArray::try_from(take(maps, map::REASONS)?)?,
+            ebpf,
+            pin_dir: links::directory(&options.pin_dir)?,
+            attachments: Vec::new(),
+        };
+        datapath.apply(&diff(&Tables::default(), tables))?;
+        Ok(datapath)
+    }
+
+    /// Whether `tables` can be reached by [`apply`](Self::apply), or the data path
+    /// must be loaded anew: another configuration, or more entries than fit.
+    pub fn can_hold(&self, now: &Tables, wanted: &Tables) -> bool {
+        let sizes = Sizes::of(wanted);
+        now.config == wanted.config
+            && sizes.ring as usize <= self.ring.len()
+            && sizes.backends as usize <= self.backends.len()
+            && sizes.tunnels as usize <= self.tunnels.len()
+            && sizes.instances as usize <= self.instances.len()
+            && sizes.source_nats as usize <= self.source_nats.len()
+    }
+
+    /// Performs the writes, in their order.
+    pub fn apply(&mut self, writes: &[Write]) -> Result<()> {
+        for &write in writes {
+            match write {
+                Write::Port(index, 0) => self.clear_port(index)?,
+                Write::Port(index, ifindex) => {
+                    self.ports.set(index, ifindex, None, 0).with_context(|| {
+                        format!("the kernel refused interface index {ifindex} as redirect target")
+                    })?;
+                }
+                Write::Interface(index, value) => self.interfaces.set(index as usize, &value),
+                Write::Tunnel(index, value) => self.tunnels.set(index as usize, &value),
+                Write::Uplink(index, value) => self.uplinks.set(index as usize, &value),
+                Write::Backend(index, value) => self.backends.set(index as usize, &value),
+                Write::Instance(index, value) => self.instances.set(index as usize, &value),
+                Write::SourceNat(index, value) => self.source_nats.set(index as usize, &value),
+                Write::Ring(index, value) => self.ring.set(index as usize, &value),
+                Write::Insert(table, key, value) => {
+                    if self.table(table).insert(key, value).is_err() {
+                        bail!("table {table:?} is full: the data path must be loaded anew");
+                    }
+                }
+                Write::Remove(table, key) => self.table(table).remove(key),
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches the program for `role` to an interface, taking over the link that an
+    /// earlier agent left pinned, without a gap.
+    pub fn attach(&mut self, interface: &str, role: Role, mode: Mode) -> Result<&Attachment> {
+        let program = xdp(&mut self.ebpf, role.program())?;
+        let attachment = links::attach(program, &self.pin_dir, interface, role, mode)?;
+        self.attachments.push(attachment);
+        Ok(self.attachments.last().expect("just pushed"))
+    }
+
+    /// Removes pinned links of interfaces that this node does not have any more.
+    pub fn drop_stale_links(&self) -> Result<Vec<String>> {
+        links::drop_stale(&self.pin_dir, &self.attachments)
+    }
+
+    /// What is attached where.
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    /// Traffic by backend index, summed over all CPUs.
+    pub fn counters(&self) -> Result<Vec<Counter>> {
+        let mut counters = Vec::new();
+        for per_cpu in self.counters.iter() {
+            counters.push(sum(per_cpu?.iter()));
+        }
+        Ok(counters)
+    }
+
+    /// Exits by reason, in the order of [`Reason::ALL`], summed over all CPUs.
+    pub fn reasons(&self) -> Result<Vec<(Reason, ReasonCount)>> {
+        let mut counts = Vec::new();
+        for (&reason, per_cpu) in Reason::ALL.iter().zip(self.reasons.iter()) {
+            counts.push((reason, sum(per_cpu?.iter())));
+        }
+        Ok(counts)
+    }
+
+    /// Access to a loaded program, to run it on made-up packets.
+    pub fn program(&mut self, role: Role) -> Result<&mut Xdp> {
+        xdp(&mut self.ebpf, role.program())
+    }
+
+    /// Detaches from every interface and removes the pins.
+    pub fn detach(mut self) -> Result<()> {
+        for attachment in self.attachments.drain(..) {
+            attachment.detach()?;
+        }
+        links::remove_directory(&self.pin_dir);
+        Ok(())
+    }
+
+    fn table(&mut self, table: KeyTable) -> &mut BucketTable {
+        match table {
+            KeyTable::Endpoints => &mut self.endpoints,
+            KeyTable::InstanceKeys => &mut self.instance_keys,
+            KeyTable::Reverse => &mut self.reverse,
+        }
+    }
+
+    fn clear_port(&mut self, index: u32) -> Result<()> {
+        // aya's DevMap has no removal. Nothing refers to a cleared port any more,
+        // and the kernel empties the slot by itself when the device goes.
+        log::debug!("port {index} is not used any more");
+        Ok(())
+    }
+}
+
+/// Entries of each map.
+struct Sizes {
+    endpoints: u32,
+    instance_keys: u32,
+    reverse: u32,
+    ring: u32,
+    backends: u32,
+    tunnels: u32,
+    instances: u32,
+    source_nats: u32,
+}
+
+impl Sizes {
+    /// Twice what is needed, so that a topology can grow without a new load.
+    fn of(tables: &Tables) -> Self {
+        let list = |len: usize| (len * 2).max(16) as u32;
+        let buckets = |entries: &crate::model::Entries| {
+            let mut buckets = table::buckets_for(entries.len());
+            while !table::fits(entries.keys().copied(), buckets) {
+                buckets *= 2;
+            }
+            buckets
+        };
+        Self {
+            endpoints: buckets(&tables.endpoints),
+            instance_keys: buckets(&tables.instance_keys),
+            reverse: buckets(&tables.reverse),
+            ring: list(tables.ring.len()),
+            backends: list(tables.backends.len()),
+            tunnels: list(tables.tunnels.len()),
+            instances: list(tables.instances.len()),
+            source_nats: list(tables.source_nats.len()),
+        }
+    }
+
+    fn by_name(&self) -> [(&'static str, u32); 9] {
+        [
+            (map::ENDPOINTS, self.endpoints),
+            (map::INSTANCE_KEYS, self.instance_keys),
+            (map::REVERSE, self.reverse),
+            (map::RING, self.ring),
+            (map::BACKENDS, self.backends),
+            (map::TUNNELS, self.tunnels),
+            (map::INSTANCES, self.instances),
+            (map::SOURCE_NATS, self.source_nats),
+            (map::COUNTERS, self.backends),
+        ]
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name)
+        .with_context(|| format!("the XDP object has no map {name}"))
+}
+
+fn shared<T: FromBytes + IntoBytes + Immutable>(
+    ebpf: &mut Ebpf,
+    name: &str,
+    entries: u32,
+) -> Result<SharedArray<T>> {
+    let Map::Array(data) = take(ebpf, name)? else {
+        bail!("map {name} of the XDP object is not an array");
+    };
+    SharedArray::new(data.fd(), entries).with_context(|| format!("cannot map {name} into memory"))
+}
+
+fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the XDP object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+/// Sums per-CPU records of words.
+fn sum<'a, T: FromBytes, const N: usize>(per_cpu: impl Iterator<Item = &'a [u64; N]>) -> T {
+    let mut sum = [0_u64; N];
+    for record in per_cpu {
+        for (total, word) in sum.iter_mut().zip(record) {
+            *total = total.wrapping_add(*word);
+        }
+    }
+    T::read_from_bytes(sum.as_bytes()).expect("a record of words")
+}
+
+/// Makes sure that there is a BPF file system at `/sys/fs/bpf`.
+pub fn ensure_bpffs() -> Result<()> {
+    const BPFFS: &str = "/sys/fs/bpf";
+    let mounted = nix::sys::statfs::statfs(BPFFS)
+        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC);
+    if mounted {
+        return Ok(());
+    }
+    fs::create_dir_all(BPFFS).with_context(|| format!("cannot create {BPFFS}"))?;
+    nix::mount::mount(
+        Some("bpf"),
+        BPFFS,
+        Some("bpf"),
+        nix::mount::MsFlags::empty(),
+        None::<&str>,
+    )
+    .with_context(|| format!("cannot mount the BPF file system at {BPFFS}: run as root"))
+}
