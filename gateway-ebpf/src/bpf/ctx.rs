@@ -1,5 +1,7 @@
 //! The frame in the driver's buffer. The only pointer arithmetic of the program.
 
+use core::ptr::NonNull;
+
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use gateway_common::Reason;
 use gateway_ebpf::packet::{Header, Packet};
@@ -29,13 +31,16 @@ impl Frame {
         unsafe { (&raw const (*self.ctx).data_end).read_volatile() as usize }
     }
 
+    /// The bytes of a `T` at `offset`, if the frame has them all.
     #[inline(always)]
-    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+    fn at<T>(&self, offset: usize) -> Option<NonNull<T>> {
         let pointer = self.start() + offset;
         if pointer + size_of::<T>() > self.end() {
             return None;
         }
-        Some(pointer as *mut T)
+        // SAFETY: a frame never lies at address 0. With a checked conversion the
+        // program would test that for each header.
+        Some(unsafe { NonNull::new_unchecked(pointer as *mut T) })
     }
 
     #[inline(always)]
@@ -63,13 +68,13 @@ impl Packet for Frame {
     #[inline(always)]
     fn view<T: Header>(&self, offset: usize) -> Option<&T> {
         // SAFETY: in bounds, any bytes are a T, and T needs no alignment.
-        self.at(offset).map(|pointer| unsafe { &*pointer })
+        self.at(offset).map(|pointer| unsafe { pointer.as_ref() })
     }
 
     #[inline(always)]
     fn view_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
         // SAFETY: as above, and `self` is borrowed mutably.
-        self.at(offset).map(|pointer| unsafe { &mut *pointer })
+        self.at(offset).map(|mut pointer| unsafe { pointer.as_mut() })
     }
 
     #[inline(always)]

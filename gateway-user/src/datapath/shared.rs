@@ -29,7 +29,7 @@ unsafe impl<T> Sync for SharedArray<T> {}
 impl<T: FromBytes + IntoBytes + Immutable> SharedArray<T> {
     const WORDS: usize = {
         assert!(
-            size_of::<T>() % 8 == 0,
+            size_of::<T>().is_multiple_of(8),
             "array elements are padded to 8 bytes"
         );
         size_of::<T>() / 8
