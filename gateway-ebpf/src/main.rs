@@ -7,7 +7,7 @@ mod bpf;
 #[cfg(target_arch = "bpf")]
 mod program {
     use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-    use gateway_common::Outcome;
+    use gateway_common::{Outcome, Reason};
     use gateway_ebpf::packet::Verdict;
 
     use crate::bpf::{
@@ -17,26 +17,31 @@ mod program {
 
     #[xdp]
     fn lingyun_public(ctx: XdpContext) -> u32 {
-        action(gateway_ebpf::public(&mut Frame::new(&ctx), &Maps))
+        action(&ctx, gateway_ebpf::public(&mut Frame::new(&ctx), &Maps))
     }
 
     #[xdp]
     fn lingyun_underlay(ctx: XdpContext) -> u32 {
-        action(gateway_ebpf::underlay(&mut Frame::new(&ctx), &Maps))
+        action(&ctx, gateway_ebpf::underlay(&mut Frame::new(&ctx), &Maps))
     }
 
     #[xdp]
     fn lingyun_single(ctx: XdpContext) -> u32 {
-        action(gateway_ebpf::single_arm(&mut Frame::new(&ctx), &Maps))
+        action(&ctx, gateway_ebpf::single_arm(&mut Frame::new(&ctx), &Maps))
     }
 
     #[inline(always)]
-    fn action(verdict: Verdict) -> u32 {
+    fn action(ctx: &XdpContext, verdict: Verdict) -> u32 {
         match verdict {
             // An empty port drops the packet, and the kernel counts it.
             Verdict::Redirect(port) => PORTS
                 .redirect(port, xdp_action::XDP_DROP.into())
                 .unwrap_or(xdp_action::XDP_DROP),
+            Verdict::End(Reason::Internal) => {
+                // The one exit that should never be taken, and so the one worth a log line.
+                aya_log_ebpf::error!(ctx, "a table held an index that does not exist");
+                xdp_action::XDP_DROP
+            }
             Verdict::End(reason) => match reason.outcome() {
                 Outcome::Passed => xdp_action::XDP_PASS,
                 Outcome::Answered => xdp_action::XDP_TX,

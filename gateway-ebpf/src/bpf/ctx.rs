@@ -74,7 +74,8 @@ impl Packet for Frame {
     #[inline(always)]
     fn view_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
         // SAFETY: as above, and `self` is borrowed mutably.
-        self.at(offset).map(|mut pointer| unsafe { pointer.as_mut() })
+        self.at(offset)
+            .map(|mut pointer| unsafe { pointer.as_mut() })
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@
 //! atomic update per interface. Until then the old programs go on undisturbed.
 
 mod links;
+mod logs;
 mod object;
 mod shared;
 mod table;
@@ -25,6 +26,7 @@ use gateway_common::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub use links::{Attachment, Mode, Role};
+pub use logs::Logs;
 pub use object::object;
 use shared::SharedArray;
 use table::BucketTable;
@@ -186,6 +188,11 @@ impl Datapath {
             counts.push((reason, sum(per_cpu?.iter())));
         }
         Ok(counts)
+    }
+
+    /// What the programs log, to be forwarded by the agent. Once per load.
+    pub fn logs(&mut self) -> Result<Logs> {
+        Logs::new(&mut self.ebpf)
     }
 
     /// Access to a loaded program, to run it on made-up packets.
