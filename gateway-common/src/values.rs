@@ -6,6 +6,20 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// IPv4 fills the first word and leaves the others 0.
 pub type Address = [u32; 4];
 
+/// Two MACs as they lie in an Ethernet header, destination first, read as words:
+/// LLVM copies and compares byte arrays byte by byte here.
+pub type Macs = [u32; 3];
+
+/// Packs two MACs.
+pub const fn macs(destination: [u8; 6], source: [u8; 6]) -> Macs {
+    let ([a, b, c, d, e, f], [u, v, w, x, y, z]) = (destination, source);
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, u, v]),
+        u32::from_ne_bytes([w, x, y, z]),
+    ]
+}
+
 /// Where a packet for a service or a floating IP goes: the DNAT rewrite and the
 /// VXLAN network behind it.
 #[repr(C, align(64))]
@@ -16,7 +30,7 @@ pub struct Backend {
     /// New destination address.
     pub address: Address,
     /// Inner Ethernet destination (the instance), then source (the virtual router).
-    pub macs: [u8; 12],
+    pub macs: Macs,
     /// New destination port as it lies in the packet; not used for a floating IP.
     pub port: u16,
     /// See `FLAG_*`.
@@ -49,8 +63,10 @@ impl Backend {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Tunnel {
-    /// Outer Ethernet header: next hop's MAC, our MAC, EtherType of the underlay.
-    pub ethernet: [u8; 14],
+    /// Next hop's MAC, then our MAC.
+    pub macs: Macs,
+    /// EtherType of the underlay.
+    pub kind: u16,
     /// Longest inner IP packet in bytes that fits after the push.
     pub mtu: u16,
     /// Outer source: the anycast VTEP, or this gateway's own.
@@ -75,10 +91,9 @@ pub struct Tunnel {
 pub struct Instance {
     /// VTEP of the host it lives on; frames from elsewhere are spoofed.
     pub host: Address,
-    /// Its MAC.
-    pub mac: [u8; 6],
-    /// MAC of its virtual router: frames to another MAC are not for us.
-    pub router_mac: [u8; 6],
+    /// MACs that its frames to the gateway carry: to the virtual router, from it.
+    /// A router's own record has its MAC in both places.
+    pub macs: Macs,
     /// Index into `TUNNELS`, towards its host.
     pub tunnel: u32,
     /// Last word of the VXLAN header.
@@ -155,7 +170,7 @@ pub struct SourceNat {
 )]
 pub struct NextHop {
     /// Next hop's MAC, then our MAC.
-    pub macs: [u8; 12],
+    pub macs: Macs,
     /// Longest IP packet in bytes.
     pub mtu: u16,
     /// Zero.

@@ -9,19 +9,19 @@ use gateway_common::{BUCKET_SLOTS, Bucket};
 const K1: u64 = 0x9e37_79b9_7f4a_7c15;
 const K2: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
-/// The two buckets where a key may lie. `mask` is the number of buckets less one.
+/// The two places where a key may lie; a table of 2^n buckets uses the low n bits.
 #[inline(always)]
-pub const fn places(key: u64, mask: u32) -> [u32; 2] {
+pub const fn places(key: u64) -> [u32; 2] {
     [
-        (key.wrapping_mul(K1) >> 40) as u32 & mask,
-        (key.wrapping_mul(K2) >> 40) as u32 & mask,
+        (key.wrapping_mul(K1) >> 40) as u32,
+        (key.wrapping_mul(K2) >> 40) as u32,
     ]
 }
 
 /// The value of `key`, if the table that `read` reads has it.
 #[inline(always)]
-pub fn find<'t>(key: u64, mask: u32, read: impl Fn(u32) -> Option<&'t Bucket>) -> Option<u64> {
-    let [first, second] = places(key, mask);
+pub fn find<'t>(key: u64, read: impl Fn(u32) -> Option<&'t Bucket>) -> Option<u64> {
+    let [first, second] = places(key);
     if let Some(value) = scan(read(first)?, key) {
         return Some(value);
     }

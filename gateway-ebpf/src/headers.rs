@@ -4,7 +4,7 @@
 use network_types::{eth::EtherType, ip::IpProto};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use gateway_common::VXLAN_PORT;
+use gateway_common::{Macs, VXLAN_PORT};
 
 macro_rules! header {
     ($(#[$meta:meta])* $name:ident { $( $(#[$field_meta:meta])* $field:ident: $type:ty, )* }) => {
@@ -24,13 +24,22 @@ header! {
     /// Ethernet II.
     Ethernet {
         /// Destination, then source.
-        macs: [u8; 12],
+        macs: Macs,
         /// EtherType.
         kind: u16,
     }
 }
 
 impl Ethernet {
+    /// Stores both MACs word by word: an assignment of the array as a whole becomes
+    /// a call of memcpy in the program.
+    #[inline(always)]
+    pub fn set_macs(&mut self, macs: &Macs) {
+        self.macs[0] = macs[0];
+        self.macs[1] = macs[1];
+        self.macs[2] = macs[2];
+    }
+
     /// IPv4.
     pub const IPV4: u16 = EtherType::Ipv4 as u16;
     /// ARP.
@@ -39,6 +48,8 @@ impl Ethernet {
     pub const VLAN: u16 = EtherType::Ieee8021q as u16;
     /// 802.1ad.
     pub const QINQ: u16 = EtherType::Ieee8021ad as u16;
+    /// The group bit of the destination: broadcast or multicast (IEEE 802).
+    pub const GROUP: u32 = u32::from_ne_bytes([1, 0, 0, 0]);
 }
 
 header! {
@@ -175,7 +186,7 @@ header! {
     /// (RFC 7348, section 5).
     OuterV4 {
         /// Ethernet.
-        ethernet: [u8; 14],
+        ethernet: Ethernet,
         /// IPv4.
         ip: Ipv4,
         /// UDP.

@@ -3,9 +3,7 @@
 //! The kernel's glue and the host's tests implement these traits; the stages
 //! never name either.
 
-use gateway_common::{
-    Backend, Bucket, Config, Instance, Interface, NextHop, Reason, SourceNat, Tunnel,
-};
+use gateway_common::{Backend, Bucket, Instance, Interface, NextHop, Reason, SourceNat, Tunnel};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A header that can be looked at in place, at any alignment.
@@ -57,14 +55,17 @@ pub trait Packet {
 ///
 /// Every reader returns `None` for an index beyond the table.
 pub trait Tables {
-    /// What is fixed while the program is loaded.
-    fn config(&self) -> &Config;
-    /// A bucket of public endpoints.
-    fn endpoints(&self, bucket: u32) -> Option<&Bucket>;
+    /// Seed of the flow hash.
+    fn seed(&self) -> [u64; 2];
+    /// Our VTEPs: the shared one, then this gateway's own.
+    fn vteps(&self) -> [u32; 2];
+    /// A bucket of public endpoints. This and the two below take any number and
+    /// use as many of its low bits as the table has buckets.
+    fn endpoints(&self, place: u32) -> Option<&Bucket>;
     /// A bucket of (VNI, inner address).
-    fn instance_keys(&self, bucket: u32) -> Option<&Bucket>;
+    fn instance_keys(&self, place: u32) -> Option<&Bucket>;
     /// A bucket of (instance, protocol, port).
-    fn reverse(&self, bucket: u32) -> Option<&Bucket>;
+    fn reverse(&self, place: u32) -> Option<&Bucket>;
     /// A ring slot, packed.
     fn ring(&self, slot: u32) -> Option<u64>;
     /// A backend.

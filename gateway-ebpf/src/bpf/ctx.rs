@@ -9,33 +9,39 @@ use gateway_ebpf::packet::{Header, Packet};
 /// A frame as XDP hands it over.
 pub(crate) struct Frame {
     ctx: *mut xdp_md,
+    start: usize,
+    end: usize,
 }
 
 impl Frame {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
-        Self { ctx: ctx.ctx }
+        let mut frame = Self {
+            ctx: ctx.ctx,
+            start: 0,
+            end: 0,
+        };
+        frame.reload();
+        frame
     }
 
-    /// Start of the frame. Read anew each time: the verifier forgets what it knew
-    /// of packet pointers when the head moves, and so must the compiler.
+    /// Reads where the frame lies. Once at the start and after each move of the
+    /// head: the verifier then knows the new pointers and forgets the old ones.
     #[inline(always)]
-    fn start(&self) -> usize {
-        // SAFETY: the kernel hands a valid context to the program.
-        unsafe { (&raw const (*self.ctx).data).read_volatile() as usize }
-    }
-
-    #[inline(always)]
-    fn end(&self) -> usize {
-        // SAFETY: as above.
-        unsafe { (&raw const (*self.ctx).data_end).read_volatile() as usize }
+    fn reload(&mut self) {
+        // SAFETY: the kernel hands a valid context to the program. Volatile, since
+        // the helper that moves the head changes it behind the compiler's back.
+        unsafe {
+            self.start = (&raw const (*self.ctx).data).read_volatile() as usize;
+            self.end = (&raw const (*self.ctx).data_end).read_volatile() as usize;
+        }
     }
 
     /// The bytes of a `T` at `offset`, if the frame has them all.
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<NonNull<T>> {
-        let pointer = self.start() + offset;
-        if pointer + size_of::<T>() > self.end() {
+        let pointer = self.start + offset;
+        if pointer + size_of::<T>() > self.end {
             return None;
         }
         // SAFETY: a frame never lies at address 0. With a checked conversion the
@@ -47,7 +53,10 @@ impl Frame {
     fn adjust(&mut self, delta: i32) -> Result<(), Reason> {
         // SAFETY: a valid context; all views are gone since `self` is borrowed mutably.
         match unsafe { bpf_xdp_adjust_head(self.ctx, delta) } {
-            0 => Ok(()),
+            0 => {
+                self.reload();
+                Ok(())
+            }
             _ => Err(Reason::HeadRoom),
         }
     }
@@ -56,7 +65,7 @@ impl Frame {
 impl Packet for Frame {
     #[inline(always)]
     fn len(&self) -> usize {
-        self.end() - self.start()
+        self.end - self.start
     }
 
     #[inline(always)]

@@ -59,26 +59,39 @@ static CONFIG: Config = Config {
 /// All maps of the program.
 pub(crate) struct Maps;
 
+/// Reads a field of `CONFIG`. Volatile: the compiler would fold the zeros above into
+/// the code.
+macro_rules! config {
+    ($($field:tt)+) => {
+        // SAFETY: a field of a static.
+        unsafe { (&raw const CONFIG.$($field)+).read_volatile() }
+    };
+}
+
 impl Tables for Maps {
     #[inline(always)]
-    fn config(&self) -> &Config {
-        // Without the hint the compiler would fold the zeros above into the code.
-        core::hint::black_box(&CONFIG)
+    fn seed(&self) -> [u64; 2] {
+        [config!(seed[0]), config!(seed[1])]
     }
 
     #[inline(always)]
-    fn endpoints(&self, bucket: u32) -> Option<&Bucket> {
-        ENDPOINTS.get(bucket)
+    fn vteps(&self) -> [u32; 2] {
+        [config!(anycast_vtep[0]), config!(own_vtep[0])]
     }
 
     #[inline(always)]
-    fn instance_keys(&self, bucket: u32) -> Option<&Bucket> {
-        INSTANCE_KEYS.get(bucket)
+    fn endpoints(&self, place: u32) -> Option<&Bucket> {
+        ENDPOINTS.get(place & config!(endpoints_mask))
     }
 
     #[inline(always)]
-    fn reverse(&self, bucket: u32) -> Option<&Bucket> {
-        REVERSE.get(bucket)
+    fn instance_keys(&self, place: u32) -> Option<&Bucket> {
+        INSTANCE_KEYS.get(place & config!(instances_mask))
+    }
+
+    #[inline(always)]
+    fn reverse(&self, place: u32) -> Option<&Bucket> {
+        REVERSE.get(place & config!(reverse_mask))
     }
 
     #[inline(always)]

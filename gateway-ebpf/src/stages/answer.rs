@@ -1,6 +1,6 @@
 //! What the gateway answers by itself, outside and inside VXLAN: ARP and echo.
 
-use gateway_common::{EndpointKey, MAX_INTERFACES, Reason};
+use gateway_common::{EndpointKey, MAX_INTERFACES, Reason, macs};
 
 use super::{endpoint, source, vxlan, vxlan::Outer};
 use crate::{
@@ -39,8 +39,9 @@ pub fn arp_inside<P: Packet, T: Tables>(
         Some(target) => source::router(tables, outer, target),
         None => None,
     };
-    let mac = router.ok_or(Reason::InnerArpOther)?.mac;
-    arp_reply(packet, INNER, mac)?;
+    let [a, b, _] = router.ok_or(Reason::InnerArpOther)?.macs;
+    let ([m, n, o, p], [q, r, _, _]) = (a.to_ne_bytes(), b.to_ne_bytes());
+    arp_reply(packet, INNER, [m, n, o, p, q, r])?;
     vxlan::turn_round(packet)?;
     Ok(Reason::InnerArpReply)
 }
@@ -64,8 +65,9 @@ pub fn echo_inside<P: Packet>(packet: &mut P) -> Result<Reason, Reason> {
 #[inline(always)]
 pub fn swap_macs<P: Packet>(packet: &mut P, at: usize) -> Result<(), Reason> {
     let ethernet = packet.need_mut::<Ethernet>(at)?;
-    let [a, b, c, d, e, f, u, v, w, x, y, z] = ethernet.macs;
-    ethernet.macs = [u, v, w, x, y, z, a, b, c, d, e, f];
+    let [a, b, c] = ethernet.macs;
+    // Six bytes each, so the halves of the words change places too.
+    ethernet.macs = [b >> 16 | c << 16, c >> 16 | a << 16, a >> 16 | b << 16];
     Ok(())
 }
 
@@ -86,9 +88,7 @@ fn arp_reply<P: Packet>(packet: &mut P, at: usize, mac: [u8; 6]) -> Result<(), R
     arp.operation = Arp::REPLY;
     (arp.sender, arp.sender_mac) = (asked, mac);
     (arp.target, arp.target_mac) = (asker, asker_mac);
-    let [a, b, c, d, e, f] = asker_mac;
-    let [u, v, w, x, y, z] = mac;
-    packet.need_mut::<Ethernet>(at)?.macs = [a, b, c, d, e, f, u, v, w, x, y, z];
+    packet.need_mut::<Ethernet>(at)?.macs = macs(asker_mac, mac);
     Ok(())
 }
 

@@ -40,6 +40,5 @@ pub fn is_for_us(endpoint: Endpoint, flow: &Flow) -> Result<bool, Reason> {
 /// What the gateway owns at an address.
 #[inline(always)]
 pub fn get<T: Tables>(tables: &T, key: EndpointKey) -> Option<Endpoint> {
-    let mask = tables.config().endpoints_mask;
-    bucket::find(key.0, mask, |i| tables.endpoints(i)).map(Endpoint)
+    bucket::find(key.0, |place| tables.endpoints(place)).map(Endpoint)
 }

@@ -58,7 +58,7 @@ impl Flow {
     #[inline(always)]
     pub fn hash<T: Tables>(&self, tables: &T) -> u64 {
         hash::flow(
-            &tables.config().seed,
+            &tables.seed(),
             self.source as u64 | (self.destination as u64) << 32,
             self.ports as u64 | (self.protocol as u64) << 32,
         )
@@ -80,10 +80,10 @@ pub fn not_ip(kind: u16) -> Reason {
     }
 }
 
-/// Refuses Ethernet broadcast and multicast (IEEE 802, group bit).
+/// Refuses Ethernet broadcast and multicast.
 #[inline(always)]
 pub fn unicast<P: Packet>(packet: &P) -> Result<(), Reason> {
-    if packet.need::<Ethernet>(0)?.macs[0] & 1 != 0 {
+    if packet.need::<Ethernet>(0)?.macs[0] & Ethernet::GROUP != 0 {
         return Err(Reason::L2Multicast);
     }
     Ok(())

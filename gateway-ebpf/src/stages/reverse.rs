@@ -24,8 +24,7 @@ pub fn find<'t, T: Tables>(
     }
     if flow.ports != 0 {
         let key = ReverseKey::new(index, flow.protocol, flow.source_port());
-        let mask = tables.config().reverse_mask;
-        if let Some(found) = bucket::find(key.0, mask, |i| tables.reverse(i)) {
+        if let Some(found) = bucket::find(key.0, |place| tables.reverse(place)) {
             if flow.is_fragment() {
                 return Err(Reason::Fragment);
             }

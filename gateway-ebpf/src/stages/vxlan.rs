@@ -28,12 +28,12 @@ pub fn open<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<Outer, Reaso
     if ethernet.kind != Ethernet::IPV4 {
         return Err(super::parse::not_ip(ethernet.kind));
     }
-    if ethernet.macs[0] & 1 != 0 {
+    if ethernet.macs[0] & Ethernet::GROUP != 0 {
         return Err(Reason::L2Multicast);
     }
     let ip = packet.need::<Ipv4>(Ethernet::LEN)?;
-    let config = tables.config();
-    if ip.destination != config.anycast_vtep[0] && ip.destination != config.own_vtep[0] {
+    let [shared, own] = tables.vteps();
+    if ip.destination != shared && ip.destination != own {
         return Err(Reason::NotOurs);
     }
     if ip.protocol != Ipv4::UDP {
@@ -81,42 +81,39 @@ pub fn push<P: Packet>(
     flow: &Flow,
     hash: u64,
 ) -> Result<(), Reason> {
-    packet.need_mut::<Ethernet>(0)?.macs = backend.macs;
+    packet.need_mut::<Ethernet>(0)?.set_macs(&backend.macs);
     packet.push(OuterV4::LEN)?;
     let length = (packet.len() - Ethernet::LEN) as u16;
     let (ip_length, udp_length) = (length.to_be(), (length - Ipv4::LEN as u16).to_be());
     let tos = u16::from_ne_bytes([0, flow.tos]);
     let sum = tunnel.checksum as u32 + ip_length as u32 + tos as u32;
-    *packet.need_mut::<OuterV4>(0)? = OuterV4 {
-        ethernet: tunnel.ethernet,
-        ip: Ipv4 {
-            version_ihl: Ipv4::VERSION_IHL,
-            tos: flow.tos,
-            length: ip_length,
-            id: 0,
-            fragment: Ipv4::DONT_FRAGMENT,
-            ttl: OuterV4::TTL,
-            protocol: Ipv4::UDP,
-            checksum: !checksum::fold(sum),
-            source: tunnel.source[0],
-            destination: tunnel.destination[0],
-        },
-        udp: Udp {
-            source: crate::hash::source_port(hash),
-            destination: OuterV4::PORT,
-            length: udp_length,
-            checksum: 0,
-        },
-        flags: OuterV4::FLAGS,
-        vni: backend.vni,
-    };
+    // Field by field: a whole header would be put together on the stack and copied.
+    let outer = packet.need_mut::<OuterV4>(0)?;
+    outer.ethernet.set_macs(&tunnel.macs);
+    outer.ethernet.kind = tunnel.kind;
+    outer.ip.version_ihl = Ipv4::VERSION_IHL;
+    outer.ip.tos = flow.tos;
+    outer.ip.length = ip_length;
+    outer.ip.id = 0;
+    outer.ip.fragment = Ipv4::DONT_FRAGMENT;
+    outer.ip.ttl = OuterV4::TTL;
+    outer.ip.protocol = Ipv4::UDP;
+    outer.ip.checksum = !checksum::fold(sum);
+    outer.ip.source = tunnel.source[0];
+    outer.ip.destination = tunnel.destination[0];
+    outer.udp.source = crate::hash::source_port(hash);
+    outer.udp.destination = OuterV4::PORT;
+    outer.udp.length = udp_length;
+    outer.udp.checksum = 0;
+    outer.flags = OuterV4::FLAGS;
+    outer.vni = backend.vni;
     Ok(())
 }
 
 /// Unwraps the frame and sends it to a next hop.
 #[inline(always)]
 pub fn pop<P: Packet>(packet: &mut P, next_hop: &NextHop) -> Result<(), Reason> {
-    packet.need_mut::<Ethernet>(INNER)?.macs = next_hop.macs;
+    packet.need_mut::<Ethernet>(INNER)?.set_macs(&next_hop.macs);
     packet.pop(OuterV4::LEN)
 }
 

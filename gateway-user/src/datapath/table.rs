@@ -36,7 +36,7 @@ pub(super) fn buckets_for(keys: usize) -> u32 {
 pub(super) fn fits(keys: impl Iterator<Item = u64>, buckets: u32) -> bool {
     let mut used = vec![0u8; buckets as usize];
     for key in keys {
-        let [a, b] = places(key, buckets - 1).map(|place| place as usize);
+        let [a, b] = places(key).map(|place| (place & (buckets - 1)) as usize);
         let place = if used[b] < used[a] { b } else { a };
         if usize::from(used[place]) == BUCKET_SLOTS {
             return false;
@@ -79,7 +79,7 @@ impl BucketTable {
             return Ok(());
         }
         let mask = self.buckets.len() as u32 - 1;
-        let [a, b] = places(key, mask).map(|place| place as usize);
+        let [a, b] = places(key).map(|place| (place & mask) as usize);
         let order = if self.used(b) < self.used(a) {
             [b, a]
         } else {
@@ -167,7 +167,7 @@ mod tests {
 
     fn get(fd: &OwnedFd, buckets: u32, key: u64) -> Option<u64> {
         let table = reader(fd, buckets);
-        bucket::find(key, buckets - 1, |i| table.get(i as usize))
+        bucket::find(key, |place| table.get((place & (buckets - 1)) as usize))
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
                 let mut lookups = 0_u64;
                 while !stop.load(Ordering::Relaxed) {
                     for key in 1..=90_u64 {
-                        let value = bucket::find(key, BUCKETS - 1, bucket);
+                        let value = bucket::find(key, |place| bucket(place & (BUCKETS - 1)));
                         assert!(value.is_none_or(|v| v >> 32 == key), "{key}: {value:?}");
                         assert!(key > 50 || value.is_some(), "{key} was always in");
                         lookups += 1;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use gateway_common::{Interface, NextHop, Tunnel, UPLINK_SLOTS, VXLAN_OVERHEAD_V4};
+use gateway_common::{Interface, Macs, NextHop, Tunnel, UPLINK_SLOTS, VXLAN_OVERHEAD_V4, macs};
 use gateway_ebpf::{
     checksum,
     headers::{Ethernet, Ipv4, OuterV4},
@@ -72,7 +72,7 @@ fn link(
     hop: Option<&reachability::NextHop>,
     reach: &Reachability,
     ports: &BTreeMap<&str, u32>,
-) -> Option<([u8; 12], u32, u32)> {
+) -> Option<(Macs, u32, u32)> {
     let hop = hop?;
     let Mac(to) = hop.mac?;
     let interface = reach.interfaces.get(&hop.interface)?;
@@ -80,10 +80,7 @@ fn link(
     if !interface.up {
         return None;
     }
-    let mut macs = [0; 12];
-    macs[..6].copy_from_slice(&to);
-    macs[6..].copy_from_slice(&interface.mac.0);
-    Some((macs, interface.mtu, port))
+    Some((macs(to, interface.mac.0), interface.mtu, port))
 }
 
 /// The outer headers towards a VTEP; port 0 when there is no way.
@@ -95,9 +92,6 @@ fn tunnel(
     ports: &BTreeMap<&str, u32>,
 ) -> Tunnel {
     let (macs, mtu, port) = link(hop, reach, ports).unwrap_or_default();
-    let mut ethernet = [0; 14];
-    ethernet[..12].copy_from_slice(&macs);
-    ethernet[12..].copy_from_slice(&Ethernet::IPV4.to_ne_bytes());
     let template = Ipv4 {
         version_ihl: Ipv4::VERSION_IHL,
         tos: 0,
@@ -111,7 +105,8 @@ fn tunnel(
         destination: super::word(v4(to)),
     };
     Tunnel {
-        ethernet,
+        macs,
+        kind: Ethernet::IPV4,
         mtu: mtu.saturating_sub(VXLAN_OVERHEAD_V4).min(u16::MAX.into()) as u16,
         source: address(from),
         destination: address(to),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use gateway_common::{
     Backend, Endpoint, EndpointKey, Instance, InstanceKey, Prefix4, Reference, ReverseKey,
-    RingSlot, SourceNat, vni_word,
+    RingSlot, SourceNat, macs, vni_word,
 };
 use gateway_ebpf::checksum;
 use ipnet::IpNet;
@@ -26,8 +26,7 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology) -> Instanc
         let router = push(
             &mut tables.instances,
             Instance {
-                mac: vpc.router_mac.0,
-                router_mac: vpc.router_mac.0,
+                macs: macs(vpc.router_mac.0, vpc.router_mac.0),
                 vni,
                 flags: Instance::FLAG_VALID,
                 inside: inside(&vpc.cidrs),
@@ -48,8 +47,7 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology) -> Instanc
             &mut tables.instances,
             Instance {
                 host: address(topology.hosts[instance.host].vtep),
-                mac: instance.mac.0,
-                router_mac: vpc.router_mac.0,
+                macs: macs(vpc.router_mac.0, instance.mac.0),
                 tunnel: paths::tunnel_of(instance.host),
                 vni,
                 floating: 0,
@@ -173,15 +171,12 @@ fn add_backend(
 ) -> u32 {
     let vpc = &topology.vpcs[id.vpc];
     let instance: &config::Instance = topology.instance(id);
-    let mut macs = [0; 12];
-    macs[..6].copy_from_slice(&instance.mac.0);
-    macs[6..].copy_from_slice(&vpc.router_mac.0);
     let counter = tables.backends.len() as u32;
     push(
         &mut tables.backends,
         Backend {
             address: address(translation.to.0),
-            macs,
+            macs: macs(instance.mac.0, vpc.router_mac.0),
             port: translation.to.1.to_be(),
             flags: flags | Backend::FLAG_VALID,
             vni: vni_word(vpc.vni),

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use gateway_common::{Backend, Endpoint, EndpointKey, Reference, ReverseKey, RingSlot};
+use gateway_common::{Backend, Endpoint, EndpointKey, Reference, ReverseKey, RingSlot, macs};
 
 use super::*;
 use crate::{
@@ -80,6 +80,11 @@ fn topology() -> Topology {
     }
 }
 
+/// Last byte of an instance's own MAC.
+fn last_byte(instance: &gateway_common::Instance) -> u8 {
+    instance.macs[2].to_ne_bytes()[3]
+}
+
 const fn id(instance: usize) -> InstanceId {
     InstanceId { vpc: 0, instance }
 }
@@ -156,7 +161,10 @@ fn a_service_is_an_endpoint_a_ring_and_backends() {
     let backend = tables.backends[2];
     assert_eq!(backend.address[0], v4_word("172.16.1.12"));
     assert_eq!(backend.port, 8443_u16.to_be());
-    assert_eq!(backend.macs, [2, 0xaa, 0, 0, 1, 12, 2, 0, 0x5e, 0, 0, 1]);
+    assert_eq!(
+        backend.macs,
+        macs([2, 0xaa, 0, 0, 1, 12], [2, 0, 0x5e, 0, 0, 1])
+    );
     assert_eq!((backend.tunnel, backend.counter), (2, 2));
 }
 
@@ -166,7 +174,7 @@ fn the_reverse_of_a_service_undoes_it() {
     let instance = tables
         .instances
         .iter()
-        .position(|i| i.mac[5] == 12)
+        .position(|i| last_byte(i) == 12)
         .unwrap() as u32;
     let found = tables.reverse[&ReverseKey::new(instance, 6, 8443_u16.to_be()).0];
     let nat = tables.source_nats[Reference(found).index() as usize];
@@ -189,7 +197,11 @@ fn a_vip_is_an_address_and_a_floating_ip_keeps_ports() {
     assert_eq!(floating.kind(), Endpoint::FLOATING);
     let backend = tables.backends[floating.index() as usize];
     assert_ne!(backend.flags & Backend::FLAG_KEEP_PORT, 0);
-    let bastion = tables.instances.iter().find(|i| i.mac[5] == 20).unwrap();
+    let bastion = tables
+        .instances
+        .iter()
+        .find(|i| last_byte(i) == 20)
+        .unwrap();
     let nat = tables.source_nats[bastion.floating as usize];
     assert_eq!(nat.address[0], v4_word("203.0.113.20"));
 }
@@ -200,12 +212,13 @@ fn next_hops_become_tunnels_and_uplinks() {
     assert_eq!(tables.ports, [0, 7, 8]);
     let resolved = tables.tunnels[1];
     assert_eq!((resolved.port, resolved.mtu), (2, 1550));
-    assert_eq!(
-        resolved.ethernet,
-        [2, 0, 0, 0, 1, 1, 2, 0, 0, 0, 0, 8, 8, 0]
-    );
+    assert_eq!(resolved.macs, macs([2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 0, 8]));
     assert_eq!(tables.tunnels[2].port, 0, "its neighbour is not resolved");
-    let last_bytes: Vec<_> = tables.uplinks.iter().map(|uplink| uplink.macs[5]).collect();
+    let last_bytes: Vec<_> = tables
+        .uplinks
+        .iter()
+        .map(|uplink| uplink.macs[1].to_ne_bytes()[1])
+        .collect();
     assert_eq!(last_bytes, [1, 2].repeat(8), "two uplinks share the slots");
 }
 
