@@ -3,6 +3,7 @@
 //!
 //! `model` and `diff` are pure; only `datapath` touches aya.
 
+pub mod cli;
 pub mod config;
 pub mod datapath;
 pub mod diff;

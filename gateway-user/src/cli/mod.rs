@@ -1,0 +1,4 @@
+//! The commands of `lingyun`.
+
+pub mod check;
+pub mod schema;

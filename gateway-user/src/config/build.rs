@@ -1,0 +1,155 @@
+//! From a sound document to the [`Topology`].
+
+use super::{
+    defaults,
+    document::{self, Document},
+    problem::Problems,
+    read::{At, List, OneOrMore},
+    scalar::Interface,
+    topology::*,
+    validate::Names,
+};
+
+/// Builds the topology; `None` if a value is missing, which validation has reported.
+pub(super) fn build(document: &Document) -> Option<Topology> {
+    // Names were resolved before, so nothing new can turn up here.
+    let silent = &mut Problems::default();
+    let names = Names::new(document, silent);
+    let anycast_vtep = document.anycast_vtep.as_ref()?.0;
+    Some(Topology {
+        anycast_vtep: anycast_vtep.into(),
+        seed: document
+            .secret
+            .map_or_else(|| defaults::seed(anycast_vtep), |secret| secret.0),
+        gateways: List::of(&document.gateways)
+            .iter()
+            .map(gateway)
+            .collect::<Option<_>>()?,
+        hosts: List::of(&document.hosts)
+            .iter()
+            .map(host)
+            .collect::<Option<_>>()?,
+        vpcs: names
+            .vpcs()
+            .iter()
+            .map(|v| vpc(v, &names, silent))
+            .collect::<Option<_>>()?,
+        load_balancers: names
+            .services()
+            .iter()
+            .map(|service| load_balancer(service, &names, silent))
+            .collect::<Option<_>>()?,
+        floating_ips: List::of(&document.floating_ips)
+            .iter()
+            .map(|floating| {
+                let vpc = names.vpc(&floating.vpc, silent)?;
+                let instance = names.instance(vpc, &floating.instance, silent)?;
+                let ip = floating.ip.as_ref()?.0.into();
+                Some(FloatingIp {
+                    ip,
+                    instance: InstanceId { vpc, instance },
+                })
+            })
+            .collect::<Option<_>>()?,
+    })
+}
+
+fn gateway(gateway: &At<document::Gateway>) -> Option<Gateway> {
+    let interfaces = |list: &Option<At<OneOrMore<Interface>>>| {
+        Some(
+            list.as_ref()?
+                .0
+                .iter()
+                .map(|interface| interface.0.clone())
+                .collect(),
+        )
+    };
+    let underlay = gateway.underlay.as_ref()?;
+    Some(Gateway {
+        name: gateway.name.as_ref()?.0.clone(),
+        public: interfaces(&gateway.public.as_ref()?.interface)?,
+        underlay: interfaces(&underlay.interface)?,
+        vtep: underlay.vtep.as_ref()?.0.into(),
+    })
+}
+
+fn host(host: &At<document::Host>) -> Option<Host> {
+    Some(Host {
+        name: host.name.as_ref()?.0.clone(),
+        vtep: host.vtep.as_ref()?.0.into(),
+    })
+}
+
+fn vpc(vpc: &At<document::Vpc>, names: &Names<'_>, silent: &mut Problems) -> Option<Vpc> {
+    let vni = vpc.vni.as_ref()?.0;
+    let subnets: Vec<_> = List::of(&vpc.subnets)
+        .iter()
+        .map(subnet)
+        .collect::<Option<_>>()?;
+    let cidrs = match &vpc.cidrs {
+        Some(cidrs) => cidrs.items.iter().map(|cidr| cidr.0.into()).collect(),
+        None => {
+            let subnets = List::of(&vpc.subnets)
+                .iter()
+                .filter_map(|subnet| subnet.cidr.as_ref());
+            vec![defaults::cover(subnets.map(|cidr| cidr.0))?.into()]
+        }
+    };
+    let instances = List::of(&vpc.instances).iter().map(|instance| {
+        Some(Instance {
+            name: instance.name.as_ref()?.0.clone(),
+            ip: instance.ip.as_ref()?.0.into(),
+            mac: instance.mac.as_ref()?.0,
+            host: names.host(&instance.host, silent)?,
+        })
+    });
+    Some(Vpc {
+        name: vpc.name.as_ref()?.0.clone(),
+        vni,
+        cidrs,
+        router_mac: vpc
+            .router_mac
+            .map_or_else(|| defaults::router_mac(vni), |mac| mac.0),
+        instances: instances.collect::<Option<_>>()?,
+        subnets,
+    })
+}
+
+fn subnet(subnet: &At<document::Subnet>) -> Option<Subnet> {
+    let cidr = subnet.cidr.as_ref()?.0;
+    let router = subnet
+        .router
+        .map_or_else(|| defaults::router(cidr), |router| router.0);
+    Some(Subnet {
+        name: subnet.name.as_ref()?.0.clone(),
+        cidr: cidr.into(),
+        router: router.into(),
+    })
+}
+
+fn load_balancer(
+    service: &At<document::LoadBalancer>,
+    names: &Names<'_>,
+    silent: &mut Problems,
+) -> Option<LoadBalancer> {
+    let listen = service.listen.as_ref()?.value;
+    let vpc = names.vpc(&service.vpc, silent)?;
+    let backends = List::of(&service.backends).iter().map(|backend| {
+        let keys = &backend.0;
+        Some(Backend {
+            instance: InstanceId {
+                vpc,
+                instance: names.instance(vpc, &keys.instance, silent)?,
+            },
+            port: keys.port.map_or(listen.port, |port| port.get()),
+            weight: keys.weight.map_or(1, |weight| weight.get()),
+        })
+    });
+    Some(LoadBalancer {
+        name: service.name.as_ref()?.0.clone(),
+        vip: service.vip.as_ref()?.0.into(),
+        protocol: listen.protocol,
+        port: listen.port,
+        backends: backends.collect::<Option<_>>()?,
+    })
+}

@@ -1,0 +1,125 @@
+//! What a file may leave out. docs/topology.md describes these to users.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::topology::Mac;
+
+/// The virtual router's address in a subnet: the first that a machine can have.
+pub(super) fn router(subnet: Ipv4Net) -> Ipv4Addr {
+    subnet.hosts().next().unwrap_or(subnet.network())
+}
+
+/// The virtual router's MAC in a VPC: locally administered, 02:4c:59 ("LY") and the VNI.
+pub(super) fn router_mac(vni: u32) -> Mac {
+    let [_, a, b, c] = vni.to_be_bytes();
+    Mac([0x02, 0x4c, 0x59, a, b, c])
+}
+
+/// The smallest range that holds all subnets.
+pub(super) fn cover(mut subnets: impl Iterator<Item = Ipv4Net>) -> Option<Ipv4Net> {
+    let first = subnets.next()?;
+    Some(subnets.fold(first, |mut cover, subnet| {
+        while !cover.contains(&subnet) {
+            // Ends at /0, which holds everything.
+            let Some(wider) = cover.supernet() else { break };
+            cover = wider;
+        }
+        cover
+    }))
+}
+
+/// Whether a range lies in private space (RFC 1918, RFC 6598).
+pub(super) fn is_private(range: Ipv4Net) -> bool {
+    const PRIVATE: [([u8; 4], u8); 4] = [
+        ([10, 0, 0, 0], 8),
+        ([172, 16, 0, 0], 12),
+        ([192, 168, 0, 0], 16),
+        ([100, 64, 0, 0], 10),
+    ];
+    PRIVATE.iter().any(|(address, length)| {
+        Ipv4Net::new((*address).into(), *length).is_ok_and(|space| space.contains(&range))
+    })
+}
+
+/// The flow hash's seed when there is no secret: two FNV-1a hashes of the anycast
+/// VTEP. It depends on nothing that changes while a site grows, since another seed
+/// sends every flow to another backend.
+pub(super) fn seed(anycast_vtep: Ipv4Addr) -> [u64; 2] {
+    [0, 1].map(|half| fnv1a(format!("lingyun/{half}/{anycast_vtep}").as_bytes()))
+}
+
+/// FNV-1a, 64 bits (draft-eastlake-fnv): the same in every build, unlike the
+/// standard library's hasher.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> Ipv4Net {
+        text.parse().expect("a range")
+    }
+
+    #[test]
+    fn cover_is_the_smallest_range() {
+        assert_eq!(cover([].into_iter()), None);
+        assert_eq!(
+            cover([net("172.16.1.0/24")].into_iter()),
+            Some(net("172.16.1.0/24"))
+        );
+        let neighbours = [net("172.16.2.0/24"), net("172.16.3.0/24")];
+        assert_eq!(cover(neighbours.into_iter()), Some(net("172.16.2.0/23")));
+        let far = [net("10.0.0.0/24"), net("192.168.0.0/24")];
+        assert_eq!(cover(far.into_iter()), Some(net("0.0.0.0/0")));
+    }
+
+    #[test]
+    fn private_space_has_sharp_edges() {
+        for inside in [
+            "10.0.0.0/8",
+            "172.31.255.0/24",
+            "192.168.0.0/16",
+            "100.127.0.0/16",
+        ] {
+            assert!(is_private(net(inside)), "{inside}");
+        }
+        for outside in [
+            "0.0.0.0/0",
+            "172.32.0.0/16",
+            "172.0.0.0/8",
+            "203.0.113.0/24",
+        ] {
+            assert!(!is_private(net(outside)), "{outside}");
+        }
+    }
+
+    #[test]
+    fn the_router_is_the_first_machine_and_its_mac_carries_the_vni() {
+        assert_eq!(router(net("172.16.1.0/24")), Ipv4Addr::new(172, 16, 1, 1));
+        assert_eq!(router_mac(5001).to_string(), "02:4c:59:00:13:89");
+    }
+
+    /// Gateways of different builds share flows: the values may never change.
+    #[test]
+    fn the_seed_is_fixed() {
+        assert_eq!(
+            fnv1a(b"a"),
+            0xaf63_dc4c_8601_ec8c,
+            "test vector of the FNV draft"
+        );
+        assert_eq!(
+            seed(Ipv4Addr::new(10, 0, 0, 100)),
+            [0, 1].map(|half| fnv1a(format!("lingyun/{half}/10.0.0.100").as_bytes())),
+        );
+        assert_ne!(
+            seed(Ipv4Addr::new(10, 0, 0, 100)),
+            seed(Ipv4Addr::new(10, 0, 0, 101))
+        );
+    }
+}

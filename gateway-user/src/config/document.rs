@@ -1,0 +1,198 @@
+//! The topology file as people write it. The comments here are what editors show.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::{
+    number::{Anything, Mtu, Port, Version, Vni, Weight},
+    problem::Problems,
+    read::{At, List, Maybe, Must, OneOrMore, Read, record},
+    scalar::{Address, Interface, Listen, MacAddress, Name, Prefix, Scalar, Secret},
+    tree::{Node, Value},
+};
+
+record! {
+    /// A site: the gateways of a group, the hosts and networks behind them, and what
+    /// of these the public network can reach.
+    Document = "a topology", "version: 1" {
+        /// Version of this format.
+        #[expect(dead_code, reason = "reading it is the check")]
+        version: Must<Version>,
+        /// Tunnel endpoint (VTEP) that all gateways share. Hosts send everything
+        /// there; every gateway announces it into the underlay.
+        anycast_vtep: Must<Address>,
+        /// MTU of the underlay in bytes, 1500 if left out. VXLAN takes 50 of them:
+        /// 1550 carries full-size packets.
+        underlay_mtu: Maybe<Mtu>,
+        /// Seed of the flow hash, 32 hexadecimal digits, the same on all gateways.
+        /// Keeps outsiders from aiming flows at one backend. If left out, it is
+        /// derived from anycast_vtep, which is no secret.
+        secret: Maybe<Secret>,
+        /// Gateway nodes.
+        gateways: Must<List<Gateway, 1>>,
+        /// Hosts that VMs run on.
+        hosts: Must<List<Host, 1>>,
+        /// Tenant networks.
+        vpcs: Must<List<Vpc, 1>>,
+        /// Load-balanced services.
+        load_balancers: Maybe<List<LoadBalancer, 0>>,
+        /// Public addresses that stand for one instance each, both ways (1:1 NAT).
+        floating_ips: Maybe<List<FloatingIp, 0>>,
+        /// Read by the lab alone; gateways ignore it.
+        #[expect(dead_code, reason = "accepted here, read by the lab")]
+        lab: Maybe<Anything>,
+    }
+
+    /// A gateway node.
+    Gateway = "a gateway",
+        "{ name: gw1, public: { interface: eth0 }, underlay: { interface: eth1, vtep: 10.0.0.11 } }"
+    {
+        /// Name, as in `lingyun run --node NAME`.
+        name: Must<Name>,
+        /// The side that faces the public network.
+        public: Must<PublicSide>,
+        /// The side that faces the hosts. Its interfaces may be the public ones.
+        underlay: Must<UnderlaySide>,
+    }
+
+    /// Where a gateway meets the public network.
+    PublicSide = "the public side", "{ interface: eth0 }" {
+        /// Interface, or a list of them.
+        interface: Must<OneOrMore<Interface>>,
+    }
+
+    /// Where a gateway meets the underlay.
+    UnderlaySide = "the underlay side", "{ interface: eth1, vtep: 10.0.0.11 }" {
+        /// Interface, or a list of them.
+        interface: Must<OneOrMore<Interface>>,
+        /// This gateway's own tunnel endpoint.
+        vtep: Must<Address>,
+    }
+
+    /// A host that VMs run on.
+    Host = "a host", "{ name: host-a, vtep: 10.0.1.1 }" {
+        /// Name.
+        name: Must<Name>,
+        /// Its tunnel endpoint.
+        vtep: Must<Address>,
+    }
+
+    /// A tenant network. Addresses of different VPCs may be equal.
+    Vpc = "a VPC", "{ name: shop, vni: 5001, subnets: [...], instances: [...] }" {
+        /// Name.
+        name: Must<Name>,
+        /// VXLAN network identifier.
+        vni: Must<Vni>,
+        /// The VPC's address ranges, at most two. What an instance sends there stays
+        /// inside. If left out: the smallest range that holds all subnets.
+        cidrs: Maybe<List<Prefix, 1>>,
+        /// MAC of the virtual router. If left out: 02:4c:59, then the VNI's three bytes.
+        router_mac: Maybe<MacAddress>,
+        /// Subnets, which may not overlap.
+        subnets: Must<List<Subnet, 1>>,
+        /// VMs.
+        instances: Maybe<List<Instance, 0>>,
+    }
+
+    /// A subnet of a VPC.
+    Subnet = "a subnet", "{ name: zone-1, cidr: 172.16.1.0/24 }" {
+        /// Name.
+        name: Must<Name>,
+        /// Address range.
+        cidr: Must<Prefix>,
+        /// Address of the virtual router. If left out: the first of the range.
+        router: Maybe<Address>,
+    }
+
+    /// A VM.
+    Instance = "an instance",
+        "{ name: web-1, ip: 172.16.1.11, mac: \"02:aa:00:00:01:11\", host: host-a }"
+    {
+        /// Name, unique in its VPC.
+        name: Must<Name>,
+        /// Private address, in one of the VPC's subnets.
+        ip: Must<Address>,
+        /// MAC of its interface.
+        mac: Must<MacAddress>,
+        /// Name of the host it runs on.
+        host: Must<Name>,
+    }
+
+    /// A service on a public address, spread over instances of one VPC.
+    LoadBalancer = "a load balancer",
+        "{ name: web, vip: 203.0.113.10, listen: tcp/443, vpc: shop, backends: [web-1] }"
+    {
+        /// Name.
+        name: Must<Name>,
+        /// Public address. Several services may share it.
+        vip: Must<Address>,
+        /// Protocol and public port, as in `tcp/443` or `udp/53`.
+        listen: Must<Listen>,
+        /// Name of the VPC.
+        vpc: Must<Name>,
+        /// Instances that serve it: names, or mappings with `instance`, `port`, `weight`.
+        backends: Must<List<Backend, 1>>,
+    }
+
+    /// A public address that stands for one instance, both ways.
+    FloatingIp = "a floating IP", "{ ip: 203.0.113.20, vpc: shop, instance: web-1 }" {
+        /// Public address.
+        ip: Must<Address>,
+        /// Name of the VPC.
+        vpc: Must<Name>,
+        /// Name of the instance.
+        instance: Must<Name>,
+    }
+
+    /// A backend with its own port or share.
+    BackendKeys = "a backend", "{ instance: web-1, port: 8443, weight: 2 }" {
+        /// Name of the instance.
+        instance: Must<Name>,
+        /// Port of the instance. If left out: the public port.
+        port: Maybe<Port>,
+        /// Share of the flows relative to the other backends, 1 if left out; 0 drains.
+        weight: Maybe<Weight>,
+    }
+}
+
+/// A backend: the name of an instance, or a mapping.
+#[derive(Debug)]
+pub(super) struct Backend(pub(super) BackendKeys);
+
+impl Read for Backend {
+    fn example() -> String {
+        Name::EXAMPLE.into()
+    }
+
+    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
+        match node.value {
+            Value::Text(_) => {
+                let At { value, at } = At::read(node, key, problems)?;
+                let instance = Must::there(value, at);
+                Some(Self(BackendKeys {
+                    instance,
+                    port: None,
+                    weight: None,
+                }))
+            }
+            _ => Some(Self(BackendKeys::read(node, key, problems)?)),
+        }
+    }
+}
+
+impl JsonSchema for Backend {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Backend".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [Name::schema(), generator.subschema_for::<BackendKeys>()],
+        })
+    }
+}

@@ -1,0 +1,382 @@
+//! From the YAML tree to typed values: what is there, what is missing, what is too
+//! much, what has the wrong shape. Nothing here stops at the first problem.
+
+use std::{borrow::Cow, ops::Deref};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::{
+    problem::{Place, Problems},
+    tree::{Node, Value},
+};
+
+/// A type that can be read from a node.
+pub(super) trait Read: Sized {
+    /// An example as people write it, for "add ...".
+    fn example() -> String;
+
+    /// Reads the value of `key`. `None` when a problem was reported and there is
+    /// nothing to go on with.
+    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self>;
+}
+
+/// A value with its place in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) at: Place,
+}
+
+impl<T> Deref for At<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Read> At<T> {
+    pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
+        Some(Self {
+            value: T::read(node, key, problems)?,
+            at: node.at,
+        })
+    }
+}
+
+/// A key that may be left out. Also empty when its value was reported as wrong.
+pub(super) type Maybe<T> = Option<At<T>>;
+
+/// A key that must be there. Empty when it was reported as missing or wrong.
+#[derive(Debug)]
+pub(super) struct Must<T>(Option<At<T>>);
+
+impl<T> Must<T> {
+    /// A value that is there.
+    pub(super) fn there(value: T, at: Place) -> Self {
+        Self(Some(At { value, at }))
+    }
+}
+
+impl<T> Deref for Must<T> {
+    type Target = Option<At<T>>;
+
+    fn deref(&self) -> &Option<At<T>> {
+        &self.0
+    }
+}
+
+/// The keys of a record: required ones and others.
+pub(super) trait Field: Sized {
+    /// Reads the key of a record from its node, if there is one.
+    fn field(node: Option<&Node>, record: &Record<'_>, key: &str, problems: &mut Problems) -> Self;
+}
+
+impl<T: Read> Field for Maybe<T> {
+    fn field(node: Option<&Node>, _: &Record<'_>, key: &str, problems: &mut Problems) -> Self {
+        match node {
+            None
+            | Some(Node {
+                value: Value::Null, ..
+            }) => None,
+            Some(node) => At::read(node, key, problems),
+        }
+    }
+}
+
+impl<T: Read> Field for Must<T> {
+    fn field(node: Option<&Node>, record: &Record<'_>, key: &str, problems: &mut Problems) -> Self {
+        let (at, what) = match node {
+            Some(Node {
+                value: Value::Null,
+                at,
+            }) => (*at, format!("`{key}` is empty")),
+            Some(node) => return Self(At::read(node, key, problems)),
+            None => (record.at, format!("{} needs `{key}`", record.noun)),
+        };
+        problems.error(
+            at,
+            what,
+            format!("add it, for example `{key}: {}`", T::example()),
+        );
+        Self(None)
+    }
+}
+
+/// A mapping with known keys.
+pub(super) struct Record<'a> {
+    at: Place,
+    noun: &'static str,
+    entries: &'a [(super::tree::Key, Node)],
+}
+
+impl<'a> Record<'a> {
+    /// Checks that the node is a mapping and reports keys that do not belong there.
+    pub(super) fn new(
+        node: &'a Node,
+        noun: &'static str,
+        keys: &[&str],
+        example: &str,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            problems.error(
+                node.at,
+                format!(
+                    "{noun} is a mapping with keys, this is {}",
+                    node.value.kind()
+                ),
+                format!("write it as `{example}`"),
+            );
+            return None;
+        };
+        for (key, _) in entries
+            .iter()
+            .filter(|(key, _)| !keys.contains(&key.name.as_str()))
+        {
+            let known = || format!("its keys are {}", listed(keys.iter().copied()));
+            let hint = similar(&key.name, keys.iter().copied())
+                .map_or_else(known, |similar| format!("did you mean `{similar}`?"));
+            problems.error(key.at, format!("{noun} has no key `{}`", key.name), hint);
+        }
+        Some(Self {
+            at: node.at,
+            noun,
+            entries,
+        })
+    }
+
+    /// Reads one of the known keys.
+    pub(super) fn field<F: Field>(&self, key: &str, problems: &mut Problems) -> F {
+        let node = self
+            .entries
+            .iter()
+            .find(|(found, _)| found.name == key)
+            .map(|(_, node)| node);
+        F::field(node, self, key, problems)
+    }
+}
+
+/// Defines a record of the document: the type, its schema and how it is read, from
+/// one list of keys.
+macro_rules! record {
+    ($(
+        $(#[$about:meta])*
+        $name:ident = $noun:literal, $example:literal {
+            $( $(#[$doc:meta])* $field:ident: $type:ty, )*
+        }
+    )*) => { $(
+        $(#[$about])*
+        #[derive(Debug, schemars::JsonSchema)]
+        #[schemars(deny_unknown_fields)]
+        pub(super) struct $name {
+            $( $(#[$doc])* pub(super) $field: $type, )*
+        }
+
+        impl $crate::config::read::Read for $name {
+            fn example() -> String {
+                $example.into()
+            }
+
+            fn read(
+                node: &$crate::config::tree::Node,
+                _key: &str,
+                problems: &mut $crate::config::problem::Problems,
+            ) -> Option<Self> {
+                let keys = [$( stringify!($field) ),*];
+                let record = $crate::config::read::Record::new(
+                    node, $noun, &keys, $example, problems,
+                )?;
+                Some(Self { $( $field: record.field(stringify!($field), problems), )* })
+            }
+        }
+    )* };
+}
+pub(super) use record;
+
+/// A list of at least `MIN` entries.
+#[derive(Debug)]
+pub(super) struct List<T, const MIN: usize> {
+    pub(super) items: Vec<At<T>>,
+    /// Every entry could be read. If not, a name that is not found is not news.
+    pub(super) complete: bool,
+}
+
+impl<T: Read, const MIN: usize> Read for List<T, MIN> {
+    fn example() -> String {
+        format!("[{}]", T::example())
+    }
+
+    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
+        let Value::List(nodes) = &node.value else {
+            problems.error(
+                node.at,
+                format!("`{key}` is a list, this is {}", node.value.kind()),
+                format!(
+                    "write `{key}: [{}]`, or one entry a line, each after a `-`",
+                    T::example()
+                ),
+            );
+            return None;
+        };
+        if nodes.len() < MIN {
+            let hint = format!("add an entry such as `{}`", T::example());
+            problems.error(node.at, format!("`{key}` is empty"), hint);
+        }
+        let items: Vec<_> = nodes
+            .iter()
+            .filter_map(|node| At::read(node, key, problems))
+            .collect();
+        let complete = items.len() == nodes.len();
+        Some(Self { items, complete })
+    }
+}
+
+impl<T, const MIN: usize> List<T, MIN> {
+    /// The entries of a list that may be absent.
+    pub(super) fn of(list: &Option<At<Self>>) -> &[At<T>] {
+        list.as_ref().map_or(&[], |list| &list.items)
+    }
+
+    /// Whether all the entries could be read; an absent list has none.
+    pub(super) fn is_complete(list: &Option<At<Self>>) -> bool {
+        list.as_ref().is_none_or(|list| list.complete)
+    }
+}
+
+/// One value, or a list of at least one.
+#[derive(Debug)]
+pub(super) struct OneOrMore<T>(pub(super) Vec<At<T>>);
+
+impl<T: Read> Read for OneOrMore<T> {
+    fn example() -> String {
+        T::example()
+    }
+
+    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
+        match node.value {
+            Value::List(_) => Some(Self(List::<T, 1>::read(node, key, problems)?.items)),
+            _ => Some(Self(vec![At::read(node, key, problems)?])),
+        }
+    }
+}
+
+/// The name that is most like a wrong one, if any is.
+pub(super) fn similar<'a>(
+    wrong: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let wrong = wrong.to_lowercase();
+    // One slip in three letters: fewer would miss `hsot`, more would guess.
+    let tolerated = wrong.chars().count().div_ceil(3);
+    names
+        .into_iter()
+        .map(|name| {
+            (
+                strsim::damerau_levenshtein(&wrong, &name.to_lowercase()),
+                name,
+            )
+        })
+        .filter(|(distance, _)| *distance <= tolerated)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// "`a`, `b` and `c`", for at most a dozen names.
+pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const MOST: usize = 12;
+    let mut names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    if names.len() > MOST {
+        let rest = names.len() - MOST;
+        names.truncate(MOST);
+        names.push(format!("{rest} more"));
+    }
+    let last = names.pop().unwrap_or_else(|| "none".into());
+    if names.is_empty() {
+        last
+    } else {
+        format!("{} and {last}", names.join(", "))
+    }
+}
+
+/// A value's place does not show in the schema.
+macro_rules! same_schema {
+    ($( $outer:ident )*) => { $(
+        impl<T: JsonSchema> JsonSchema for $outer<T> {
+            fn inline_schema() -> bool {
+                T::inline_schema()
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                T::schema_name()
+            }
+
+            fn schema_id() -> Cow<'static, str> {
+                T::schema_id()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                T::json_schema(generator)
+            }
+        }
+    )* };
+}
+
+same_schema! { At Must }
+
+impl<T: JsonSchema, const MIN: usize> JsonSchema for List<T, MIN> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("ListOf{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = json_schema!({ "type": "array", "items": generator.subschema_for::<T>() });
+        if MIN > 0 {
+            schema.insert("minItems".into(), MIN.into());
+        }
+        schema
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMore<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrMore{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognised_and_strangers_are_not() {
+        let names = ["vtep", "name", "underlay_mtu", "instances"];
+        assert_eq!(similar("vtpe", names), Some("vtep"));
+        assert_eq!(similar("Name", names), Some("name"));
+        assert_eq!(similar("underlay-mtu", names), Some("underlay_mtu"));
+        assert_eq!(similar("instance", names), Some("instances"));
+        assert_eq!(similar("bogus", names), None);
+    }
+
+    #[test]
+    fn lists_read_like_a_sentence() {
+        assert_eq!(listed([]), "none");
+        assert_eq!(listed(["a"]), "`a`");
+        assert_eq!(listed(["a", "b", "c"]), "`a`, `b` and `c`");
+        let many: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        assert!(listed(many.iter().map(String::as_str)).ends_with("`11` and 8 more"));
+    }
+}

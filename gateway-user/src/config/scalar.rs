@@ -1,0 +1,365 @@
+//! The single values of a topology file: what is accepted, and what is said when not.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use ipnet::{IpNet, Ipv4Net};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::{
+    problem::Problems,
+    read::Read,
+    topology::{Mac, Protocol},
+    tree::{Node, Value},
+};
+
+/// What is wrong with a text, and what helps.
+type Wrong = (String, String);
+
+fn wrong<T>(what: impl Into<String>, hint: impl Into<String>) -> Result<T, Wrong> {
+    Err((what.into(), hint.into()))
+}
+
+/// A value that is written as text.
+pub(super) trait Scalar: Sized {
+    /// An example as people write it.
+    const EXAMPLE: &'static str;
+    /// Schema name.
+    const NAME: &'static str;
+
+    /// Reads the text.
+    fn parse(text: &str) -> Result<Self, Wrong>;
+
+    /// What editors check and show.
+    fn schema() -> Schema;
+}
+
+impl<T: Scalar> Read for T {
+    fn example() -> String {
+        T::EXAMPLE.into()
+    }
+
+    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
+        let Value::Text(text) = &node.value else {
+            let found = node.value.kind();
+            let hint = match node.value {
+                Value::Integer(_) | Value::Other => "put quotes around it".to_owned(),
+                _ => format!("write it like `{key}: {}`", T::EXAMPLE),
+            };
+            problems.error(node.at, format!("`{key}` is a text, this is {found}"), hint);
+            return None;
+        };
+        T::parse(text)
+            .map_err(|(what, hint)| problems.error(node.at, what, hint))
+            .ok()
+    }
+}
+
+macro_rules! scalar_schemas {
+    ($( $name:ident )*) => { $(
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                <Self as Scalar>::NAME.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                <Self as Scalar>::schema()
+            }
+        }
+    )* };
+}
+
+scalar_schemas! { Name Interface Address Prefix MacAddress Secret Listen }
+
+/// The name of something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name(pub(super) String);
+
+impl Name {
+    /// Longest name; it becomes part of metric labels and namespace names.
+    const MAX: usize = 63;
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Scalar for Name {
+    const EXAMPLE: &'static str = "web-1";
+    const NAME: &'static str = "Name";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        let hint = "names have 1 to 63 of the characters a-z A-Z 0-9 . - _ and begin with a \
+                    letter or digit";
+        if text.len() > Self::MAX {
+            return wrong(format!("this name is {} characters long", text.len()), hint);
+        }
+        if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || !text.chars().all(allowed) {
+            return wrong(format!("`{text}` is not a name"), hint);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" })
+    }
+}
+
+/// The name of a network interface, as the kernel takes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Interface(pub(super) String);
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Scalar for Interface {
+    const EXAMPLE: &'static str = "eth0";
+    const NAME: &'static str = "Interface";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let odd = |c: char| !c.is_ascii_graphic() || "/:".contains(c);
+        if text.is_empty() || text.len() > 15 || text.starts_with('.') || text.contains(odd) {
+            return wrong(
+                format!("`{text}` is not an interface name"),
+                "use a name that `ip link` shows: 1 to 15 characters, no spaces, `/` or `:`",
+            );
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[^\\s/:.][^\\s/:]{0,14}$" })
+    }
+}
+
+/// The address of one machine: IPv4 so far, unicast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address(pub(super) Ipv4Addr);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What an IPv4 address cannot be when it stands for one machine.
+fn not_a_machine(ip: Ipv4Addr) -> Option<&'static str> {
+    Some(match ip.octets()[0] {
+        0 => "an unspecified address",
+        127 => "a loopback address",
+        224..=239 => "a multicast address",
+        240.. if ip.is_broadcast() => "the broadcast address",
+        240.. => "a reserved address",
+        _ => return None,
+    })
+}
+
+const IPV4_ONLY: &str = "the data plane handles IPv4 so far: use an IPv4";
+
+impl Scalar for Address {
+    const EXAMPLE: &'static str = "10.0.0.1";
+    const NAME: &'static str = "Address";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        match text.parse() {
+            Ok(IpAddr::V6(_)) => wrong(
+                format!("`{text}` is an IPv6 address"),
+                format!("{IPV4_ONLY} address"),
+            ),
+            Ok(IpAddr::V4(ip)) => match not_a_machine(ip) {
+                Some(kind) => wrong(
+                    format!("{ip} is {kind}"),
+                    "use the address of one machine (unicast)".to_owned(),
+                ),
+                None => Ok(Self(ip)),
+            },
+            Err(_) => {
+                let hint = match text.split_once(['/', ':']) {
+                    Some((ip, _)) if ip.parse::<Ipv4Addr>().is_ok() => {
+                        format!("write the address alone: {ip}")
+                    }
+                    _ => "an IPv4 address is four numbers from 0 to 255, such as 10.0.0.1".into(),
+                };
+                wrong(format!("`{text}` is not an IP address"), hint)
+            }
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "format": "ipv4" })
+    }
+}
+
+/// An address range: IPv4 so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Prefix(pub(super) Ipv4Net);
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Scalar for Prefix {
+    const EXAMPLE: &'static str = "172.16.1.0/24";
+    const NAME: &'static str = "Prefix";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        match text.parse() {
+            Ok(IpNet::V6(_)) => wrong(
+                format!("`{text}` is an IPv6 range"),
+                format!("{IPV4_ONLY} range"),
+            ),
+            Ok(IpNet::V4(net)) => {
+                if let Some(kind) = not_a_machine(net.network()) {
+                    return wrong(
+                        format!("{net} begins with {kind}"),
+                        "use a range of unicast addresses, such as 172.16.1.0/24",
+                    );
+                }
+                if net != net.trunc() {
+                    return wrong(
+                        format!("{net} has bits set behind its /{}", net.prefix_len()),
+                        format!("the range that holds {} is {}", net.addr(), net.trunc()),
+                    );
+                }
+                Ok(Self(net))
+            }
+            Err(_) if text.parse::<Ipv4Addr>().is_ok() => wrong(
+                format!("`{text}` is an address, not a range"),
+                format!("add the prefix length, such as {text}/24"),
+            ),
+            Err(_) => wrong(
+                format!("`{text}` is not an address range"),
+                "a range is an address and a prefix length, such as 172.16.1.0/24",
+            ),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9]+){3}/[0-9]{1,2}$" })
+    }
+}
+
+/// The MAC address of one machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct MacAddress(pub(super) Mac);
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Scalar for MacAddress {
+    const EXAMPLE: &'static str = "\"02:aa:00:00:01:11\"";
+    const NAME: &'static str = "MacAddress";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let Ok(mac) = text.parse::<Mac>() else {
+            return wrong(
+                format!("`{text}` is not a MAC address"),
+                "a MAC address is six bytes in hexadecimal, such as \"02:aa:00:00:01:11\"",
+            );
+        };
+        let [first, ..] = mac.0;
+        if first & 1 != 0 {
+            return wrong(
+                format!("{mac} is a multicast MAC"),
+                format!(
+                    "use the MAC of one machine, which has an even first byte, \
+                         such as {:02x}",
+                    first & !1
+                ),
+            );
+        }
+        if mac == Mac::default() {
+            return wrong("this MAC is all zero", "write the MAC of the interface");
+        }
+        Ok(Self(mac))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$" })
+    }
+}
+
+/// The seed of the flow hash, 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Secret(pub(super) [u64; 2]);
+
+impl Scalar for Secret {
+    const EXAMPLE: &'static str = "\"8f1e2d3c4b5a69788796a5b4c3d2e1f0\"";
+    const NAME: &'static str = "Secret";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let hint = "32 hexadecimal digits; `openssl rand -hex 16` makes them";
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            // The secret itself stays out of logs.
+            return wrong("`secret` is not a secret of 32 hexadecimal digits", hint);
+        }
+        let half = |digits| u64::from_str_radix(digits, 16).map_err(|_| ("".into(), hint.into()));
+        Ok(Self([half(&text[..16])?, half(&text[16..])?]))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9A-Fa-f]{32}$" })
+    }
+}
+
+/// Where a service listens: protocol and port, as in `tcp/443`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listen {
+    pub(super) protocol: Protocol,
+    pub(super) port: u16,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.protocol, self.port)
+    }
+}
+
+impl Scalar for Listen {
+    const EXAMPLE: &'static str = "tcp/443";
+    const NAME: &'static str = "Listen";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let what = format!("`{text}` is not a protocol and a port");
+        let Some((protocol, port)) = text.split_once('/') else {
+            return wrong(what, "write `tcp/443` or `udp/53`");
+        };
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            other if other.eq_ignore_ascii_case("tcp") || other.eq_ignore_ascii_case("udp") => {
+                return wrong(what, format!("write `{}/{port}`", other.to_lowercase()));
+            }
+            _ => return wrong(what, "the protocol is `tcp` or `udp`, as in `tcp/443`"),
+        };
+        match port.parse() {
+            Ok(port @ 1..) => Ok(Self { protocol, port }),
+            _ => wrong(
+                what,
+                format!("the port is a number from 1 to 65535, as in `{protocol}/443`"),
+            ),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(tcp|udp)/[1-9][0-9]{0,4}$" })
+    }
+}

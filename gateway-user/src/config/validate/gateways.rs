@@ -1,0 +1,152 @@
+//! Gateways, hosts and the underlay between them.
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use gateway_common::{MAX_INTERFACES, VXLAN_OVERHEAD_V4};
+
+use super::names::unique;
+use crate::config::{
+    document::{Document, Gateway},
+    problem::{Place, Problems},
+    read::{At, List, OneOrMore},
+    scalar::Interface,
+};
+
+/// MTU of an underlay when the file does not say.
+const DEFAULT_MTU: u32 = 1500;
+
+/// Full-size packets inside.
+const FULL_SIZE: u32 = 1500;
+
+/// Packets this large pass every path (RFC 8200, section 5); hosts may rely on it.
+const LEAST_SIZE: u32 = 1280;
+
+pub(super) fn check(document: &Document, problems: &mut Problems) {
+    check_mtu(document, problems);
+    check_secret(document, problems);
+    check_vteps(document, problems);
+    for gateway in List::of(&document.gateways) {
+        check_interfaces(gateway, problems);
+    }
+}
+
+fn check_mtu(document: &Document, problems: &mut Problems) {
+    let mtu = document.underlay_mtu.as_ref();
+    let (bytes, at) = mtu.map_or((DEFAULT_MTU, Place::START), |mtu| (mtu.0, mtu.at));
+    let inside = bytes.saturating_sub(VXLAN_OVERHEAD_V4);
+    if inside < LEAST_SIZE {
+        problems.error(
+            at,
+            format!(
+                "an underlay MTU of {bytes} is too small: VXLAN takes {VXLAN_OVERHEAD_V4} bytes \
+                 and leaves {inside} for packets, less than {LEAST_SIZE}"
+            ),
+            format!(
+                "raise the MTU of the underlay to {} or more, and write it here",
+                FULL_SIZE + VXLAN_OVERHEAD_V4
+            ),
+        );
+    } else if inside < FULL_SIZE {
+        let origin = if mtu.is_some() { "" } else { " (the default)" };
+        problems.warning(
+            at,
+            format!(
+                "an underlay MTU of {bytes}{origin} leaves {inside} bytes for packets: full-size \
+                 ones of {FULL_SIZE} do not fit through VXLAN"
+            ),
+            format!(
+                "raise the MTU of the underlay and write `underlay_mtu: {}` or more, or set the \
+                 MTU of the instances to {inside}",
+                FULL_SIZE + VXLAN_OVERHEAD_V4
+            ),
+        );
+    }
+}
+
+fn check_secret(document: &Document, problems: &mut Problems) {
+    let Some(gateways) = &*document.gateways else {
+        return;
+    };
+    if gateways.items.len() > 1 && document.secret.is_none() {
+        problems.warning(
+            gateways.at,
+            "several gateways share a flow hash whose seed anybody can guess",
+            "add `secret:` with the output of `openssl rand -hex 16`, in quotes",
+        );
+    }
+}
+
+/// Every tunnel endpoint, with what it belongs to.
+pub(super) fn vteps(document: &Document) -> impl Iterator<Item = (Ipv4Addr, Place)> {
+    let gateways = List::of(&document.gateways)
+        .iter()
+        .filter_map(|gateway| gateway.underlay.as_ref()?.vtep.as_ref());
+    let hosts = List::of(&document.hosts)
+        .iter()
+        .filter_map(|host| host.vtep.as_ref());
+    document
+        .anycast_vtep
+        .iter()
+        .chain(gateways)
+        .chain(hosts)
+        .map(|vtep| (vtep.0, vtep.at))
+}
+
+fn check_vteps(document: &Document, problems: &mut Problems) {
+    unique(vteps(document), |vtep, at, line| {
+        let anycast = document
+            .anycast_vtep
+            .as_ref()
+            .is_some_and(|anycast| anycast.0 == vtep);
+        let (what, hint) = match anycast {
+            true => (
+                format!("VTEP {vtep} is the one that all gateways share (line {line})"),
+                "every gateway and host also needs a VTEP of its own",
+            ),
+            false => (
+                format!("VTEP {vtep} is already used on line {line}"),
+                "give every gateway and host an underlay address of its own",
+            ),
+        };
+        problems.error(at, what, hint);
+    });
+}
+
+fn check_interfaces(gateway: &At<Gateway>, problems: &mut Problems) {
+    fn of(list: &Option<At<OneOrMore<Interface>>>) -> &[At<Interface>] {
+        list.as_ref().map_or(&[], |list| &list.0)
+    }
+    let public = gateway
+        .public
+        .as_ref()
+        .map_or(&[][..], |side| of(&side.interface));
+    let underlay = gateway
+        .underlay
+        .as_ref()
+        .map_or(&[][..], |side| of(&side.interface));
+    for side in [public, underlay] {
+        unique(
+            side.iter()
+                .map(|interface| (&interface.value, interface.at)),
+            |name, at, _| {
+                problems.error(
+                    at,
+                    format!("`{name}` is listed twice"),
+                    "name each interface once",
+                );
+            },
+        );
+    }
+    let all: BTreeSet<_> = public
+        .iter()
+        .chain(underlay)
+        .map(|interface| &interface.value)
+        .collect();
+    if all.len() > MAX_INTERFACES as usize {
+        problems.error(
+            gateway.at,
+            format!("this gateway has {} interfaces", all.len()),
+            format!("a gateway can have {MAX_INTERFACES} at most: bond some, or add a gateway"),
+        );
+    }
+}

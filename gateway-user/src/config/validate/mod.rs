@@ -1,0 +1,24 @@
+//! What makes a document sound: the rules that go beyond one value. Each rule tells
+//! all that it finds and keeps silent about values that were reported before.
+
+mod gateways;
+mod names;
+mod public;
+mod services;
+mod vpcs;
+
+pub(super) use names::Names;
+
+use super::{document::Document, problem::Problems};
+
+/// Applies every rule.
+pub(super) fn validate(document: &Document, problems: &mut Problems) {
+    let names = Names::new(document, problems);
+    gateways::check(document, problems);
+    for vpc in names.vpcs() {
+        vpcs::check(vpc, &names, problems);
+    }
+    vpcs::check_vnis(document, problems);
+    services::check(document, &names, problems);
+    public::check(document, problems);
+}

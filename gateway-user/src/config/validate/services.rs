@@ -1,0 +1,228 @@
+//! Load-balanced services: their backends, and the way back from these.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Names;
+use crate::config::{
+    document::{Backend, Document, LoadBalancer},
+    problem::{Place, Problems},
+    read::{At, List},
+    scalar::Listen,
+    topology::Protocol,
+};
+
+/// Most backends of a service that a ring shares its flows among fairly.
+const MAX_BACKENDS: usize = 4096;
+
+/// Where packets of a backend come from: instance (VPC and index), protocol, port.
+type Source = (usize, usize, Protocol, u16);
+
+/// A backend as far as the way back is concerned.
+struct Serving<'d> {
+    source: Source,
+    service: &'d LoadBalancer,
+    listen: Listen,
+    at: Place,
+}
+
+pub(super) fn check(document: &Document, names: &Names<'_>, problems: &mut Problems) {
+    check_listeners(document, problems);
+    let mut serving = Vec::new();
+    for service in List::of(&document.load_balancers) {
+        check_weights(service, problems);
+        collect(service, names, &mut serving, problems);
+    }
+    check_way_back(&serving, names, problems);
+    check_floating(document, names, &serving, problems);
+}
+
+/// One service per address, protocol and port.
+fn check_listeners(document: &Document, problems: &mut Problems) {
+    let listeners = List::of(&document.load_balancers)
+        .iter()
+        .filter_map(|service| {
+            let (vip, listen) = (service.vip.as_ref()?, service.listen.as_ref()?);
+            Some(((vip.value, listen.protocol, listen.port), listen.at))
+        });
+    super::names::unique(listeners, |(vip, protocol, port), at, line| {
+        problems.error(
+            at,
+            format!(
+                "{protocol}/{port} of {vip} is already served by the load balancer on line {line}"
+            ),
+            "choose another port or VIP, or put all backends into one load balancer",
+        );
+    });
+}
+
+fn check_weights(service: &At<LoadBalancer>, problems: &mut Problems) {
+    let Some(backends) = &*service.backends else {
+        return;
+    };
+    let count = backends.items.len();
+    if count > MAX_BACKENDS {
+        problems.error(
+            backends.at,
+            format!("{count} backends are more than a ring can share flows among fairly"),
+            format!("use {MAX_BACKENDS} at most, or spread the service over several VIPs"),
+        );
+    }
+    let drained = |backend: &At<Backend>| {
+        backend
+            .0
+            .weight
+            .as_ref()
+            .is_some_and(|weight| weight.0 == 0)
+    };
+    if count > 0 && backends.complete && backends.items.iter().all(drained) {
+        problems.error(
+            backends.at,
+            "all backends have weight 0: nobody would serve",
+            "give a weight of 1 or more to at least one of them",
+        );
+    }
+}
+
+/// Resolves the backends of a service.
+fn collect<'d>(
+    service: &'d At<LoadBalancer>,
+    names: &Names<'_>,
+    serving: &mut Vec<Serving<'d>>,
+    problems: &mut Problems,
+) {
+    let Some(vpc) = names.vpc(&service.vpc, problems) else {
+        return;
+    };
+    for backend in List::of(&service.backends) {
+        let keys = &backend.0;
+        let Some(instance) = names.instance(vpc, &keys.instance, problems) else {
+            continue;
+        };
+        let Some(listen) = service.listen.as_ref().map(|listen| listen.value) else {
+            continue;
+        };
+        let port = keys.port.as_ref().map_or(listen.port, |port| port.get());
+        let source = (vpc, instance, listen.protocol, port);
+        let at = keys.instance.as_ref().map_or(backend.at, |name| name.at);
+        serving.push(Serving {
+            source,
+            service,
+            listen,
+            at,
+        });
+    }
+}
+
+/// Answers are translated back by instance, protocol and port alone, so these may
+/// belong to one service only.
+fn check_way_back(serving: &[Serving<'_>], names: &Names<'_>, problems: &mut Problems) {
+    let taken: BTreeSet<Source> = serving.iter().map(|serving| serving.source).collect();
+    let mut first: BTreeMap<Source, &Serving<'_>> = BTreeMap::new();
+    for serving in serving {
+        let Some(other) = first.get(&serving.source) else {
+            first.insert(serving.source, serving);
+            continue;
+        };
+        let (vpc, instance, protocol, port) = serving.source;
+        let name = name(names, vpc, instance);
+        if std::ptr::eq(other.service, serving.service) {
+            problems.error(
+                serving.at,
+                format!(
+                    "`{name}` is already a backend of this service (line {})",
+                    other.at.line
+                ),
+                format!("list it once; a larger share is `{{ instance: {name}, weight: 2 }}`"),
+            );
+            continue;
+        }
+        let service = other
+            .service
+            .name
+            .as_ref()
+            .map_or("another", |name| &name.0);
+        let free = (port..=u16::MAX)
+            .chain(1024..port)
+            .find(|port| !taken.contains(&(vpc, instance, protocol, *port)));
+        problems.error(
+            serving.at,
+            format!(
+                "{protocol}/{port} of `{name}` already serves `{service}` (line {}): its answers \
+                 could belong to either",
+                other.at.line
+            ),
+            match free {
+                Some(free) => format!(
+                    "let `{name}` listen on a second port, and write \
+                     `{{ instance: {name}, port: {free} }}`"
+                ),
+                None => "use another instance".into(),
+            },
+        );
+    }
+}
+
+/// A service on an instance with a floating IP hides that port of the floating IP.
+fn check_floating(
+    document: &Document,
+    names: &Names<'_>,
+    serving: &[Serving<'_>],
+    problems: &mut Problems,
+) {
+    let mut owners: BTreeMap<(usize, usize), &At<_>> = BTreeMap::new();
+    for floating in List::of(&document.floating_ips) {
+        let Some(vpc) = names.vpc(&floating.vpc, problems) else {
+            continue;
+        };
+        let Some(instance) = names.instance(vpc, &floating.instance, problems) else {
+            continue;
+        };
+        let Some(ip) = &*floating.ip else { continue };
+        if let Some(other) = owners.get(&(vpc, instance)) {
+            problems.error(
+                floating
+                    .instance
+                    .as_ref()
+                    .map_or(floating.at, |instance| instance.at),
+                format!(
+                    "`{}` already has the floating IP {} (line {})",
+                    name(names, vpc, instance),
+                    other.value,
+                    other.at.line
+                ),
+                "an instance can have one: its own packets could leave with either",
+            );
+            continue;
+        }
+        owners.insert((vpc, instance), ip);
+    }
+    for Serving {
+        source: (vpc, instance, protocol, port),
+        service,
+        listen,
+        at,
+    } in serving
+    {
+        let (Some(floating), Some(vip)) = (owners.get(&(*vpc, *instance)), &*service.vip) else {
+            continue;
+        };
+        let name = name(names, *vpc, *instance);
+        problems.warning(
+            *at,
+            format!(
+                "{protocol}/{port} of `{name}` answers as {} {listen}: connections to its floating \
+                 IP {} on port {port} will not work",
+                vip.value, floating.value
+            ),
+            "serve from a port that nobody uses through the floating IP, or from another instance",
+        );
+    }
+}
+
+fn name<'d>(names: &Names<'d>, vpc: usize, instance: usize) -> &'d str {
+    names
+        .vm(vpc, instance)
+        .name
+        .as_ref()
+        .map_or("this instance", |name| &name.0)
+}
