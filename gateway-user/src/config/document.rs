@@ -15,6 +15,7 @@ use super::{
 record! {
     /// A site: the gateways of a group, the hosts and networks behind them, and what
     /// of these the public network can reach.
+    #[schemars(title = "Lingyun topology")]
     Document = "a topology", "version: 1" {
         /// Version of this format.
         #[expect(dead_code, reason = "reading it is the check")]
@@ -161,8 +162,10 @@ record! {
 pub(super) struct Backend(pub(super) BackendKeys);
 
 impl Read for Backend {
+    const KEYS: &'static [&'static str] = BackendKeys::KEYS;
+
     fn example() -> String {
-        Name::EXAMPLE.into()
+        "web-1".into()
     }
 
     fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {

@@ -24,7 +24,7 @@ pub use topology::*;
 use self::{
     document::Document,
     problem::{Place, Problems},
-    read::Read,
+    read::At,
     tree::{Node, Value},
 };
 
@@ -95,7 +95,7 @@ fn topology(text: &str, problems: &mut Problems) -> Option<Topology> {
         return None;
     }
     check_version(&root, problems)?;
-    let document = Document::read(&root, "", problems)?;
+    let document = At::<Document>::read(&root, "", problems)?;
     validate::validate(&document, problems);
     if problems.has_errors() {
         return None;

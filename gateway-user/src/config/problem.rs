@@ -44,6 +44,26 @@ pub struct Problem {
     pub hint: String,
 }
 
+impl fmt::Display for Problem {
+    /// One line, for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            severity,
+            line,
+            column,
+            what,
+            hint,
+            ..
+        } = self;
+        let (what, hint) = (render::tame(what), render::tame(hint));
+        write!(
+            f,
+            "{line}:{column}: {}: {what} (help: {hint})",
+            severity.name()
+        )
+    }
+}
+
 /// A part of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {

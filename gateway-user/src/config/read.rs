@@ -7,13 +7,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
     problem::{Place, Problems},
-    tree::{Node, Value},
+    tree::{Key, Node, Value},
 };
 
 /// A type that can be read from a node.
 pub(super) trait Read: Sized {
     /// An example as people write it, for "add ...".
     fn example() -> String;
+
+    /// The keys of a record, or of a list's records.
+    const KEYS: &'static [&'static str] = &[];
 
     /// Reads the value of `key`. `None` when a problem was reported and there is
     /// nothing to go on with.
@@ -68,11 +71,14 @@ impl<T> Deref for Must<T> {
 
 /// The keys of a record: required ones and others.
 pub(super) trait Field: Sized {
+    /// The keys of the value, when that is a record or a list of records.
+    const KEYS: &'static [&'static str];
     /// Reads the key of a record from its node, if there is one.
     fn field(node: Option<&Node>, record: &Record<'_>, key: &str, problems: &mut Problems) -> Self;
 }
 
 impl<T: Read> Field for Maybe<T> {
+    const KEYS: &'static [&'static str] = T::KEYS;
     fn field(node: Option<&Node>, _: &Record<'_>, key: &str, problems: &mut Problems) -> Self {
         match node {
             None
@@ -85,6 +91,7 @@ impl<T: Read> Field for Maybe<T> {
 }
 
 impl<T: Read> Field for Must<T> {
+    const KEYS: &'static [&'static str] = T::KEYS;
     fn field(node: Option<&Node>, record: &Record<'_>, key: &str, problems: &mut Problems) -> Self {
         let (at, what) = match node {
             Some(Node {
@@ -92,6 +99,7 @@ impl<T: Read> Field for Must<T> {
                 at,
             }) => (*at, format!("`{key}` is empty")),
             Some(node) => return Self(At::read(node, key, problems)),
+            None if record.meant.contains(&key) => return Self(None),
             None => (record.at, format!("{} needs `{key}`", record.noun)),
         };
         problems.error(
@@ -107,15 +115,20 @@ impl<T: Read> Field for Must<T> {
 pub(super) struct Record<'a> {
     at: Place,
     noun: &'static str,
-    entries: &'a [(super::tree::Key, Node)],
+    entries: &'a [(Key, Node)],
+    /// Known keys that a misspelt one probably stands for: they are not missing.
+    meant: Vec<&'static str>,
 }
+
+/// A key of a record, and the keys that its own value may have.
+pub(super) type KnownKey = (&'static str, &'static [&'static str]);
 
 impl<'a> Record<'a> {
     /// Checks that the node is a mapping and reports keys that do not belong there.
     pub(super) fn new(
         node: &'a Node,
         noun: &'static str,
-        keys: &[&str],
+        keys: &[KnownKey],
         example: &str,
         problems: &mut Problems,
     ) -> Option<Self> {
@@ -130,20 +143,36 @@ impl<'a> Record<'a> {
             );
             return None;
         };
-        for (key, _) in entries
-            .iter()
-            .filter(|(key, _)| !keys.contains(&key.name.as_str()))
-        {
-            let known = || format!("its keys are {}", listed(keys.iter().copied()));
-            let hint = similar(&key.name, keys.iter().copied())
-                .map_or_else(known, |similar| format!("did you mean `{similar}`?"));
-            problems.error(key.at, format!("{noun} has no key `{}`", key.name), hint);
-        }
-        Some(Self {
+        let mut record = Self {
             at: node.at,
             noun,
             entries,
-        })
+            meant: Vec::new(),
+        };
+        for (key, _) in entries {
+            if keys.iter().all(|(known, _)| *known != key.name) {
+                let hint = record.correction(&key.name, keys);
+                problems.error(key.at, format!("{noun} has no key `{}`", key.name), hint);
+            }
+        }
+        Some(record)
+    }
+
+    /// What to do about a key that is not known.
+    fn correction(&mut self, wrong: &str, keys: &[KnownKey]) -> String {
+        let names = || keys.iter().map(|(name, _)| *name);
+        if let Some((inner, _)) = keys.iter().find(|(_, inner)| inner.contains(&wrong)) {
+            return format!("`{wrong}` belongs into `{inner}`");
+        }
+        let entries = self.entries;
+        let absent = |name: &&str| entries.iter().all(|(key, _)| key.name != *name);
+        match similar(wrong, names().filter(absent)) {
+            Some(meant) => {
+                self.meant.push(meant);
+                format!("did you mean `{meant}`?")
+            }
+            None => format!("its keys are {}", listed(names())),
+        }
     }
 
     /// Reads one of the known keys.
@@ -166,14 +195,16 @@ macro_rules! record {
             $( $(#[$doc:meta])* $field:ident: $type:ty, )*
         }
     )*) => { $(
-        $(#[$about])*
         #[derive(Debug, schemars::JsonSchema)]
         #[schemars(deny_unknown_fields)]
+        $(#[$about])*
         pub(super) struct $name {
             $( $(#[$doc])* pub(super) $field: $type, )*
         }
 
         impl $crate::config::read::Read for $name {
+            const KEYS: &'static [&'static str] = &[$( stringify!($field) ),*];
+
             fn example() -> String {
                 $example.into()
             }
@@ -183,7 +214,10 @@ macro_rules! record {
                 _key: &str,
                 problems: &mut $crate::config::problem::Problems,
             ) -> Option<Self> {
-                let keys = [$( stringify!($field) ),*];
+                let keys = [$( (
+                    stringify!($field),
+                    <$type as $crate::config::read::Field>::KEYS,
+                ) ),*];
                 let record = $crate::config::read::Record::new(
                     node, $noun, &keys, $example, problems,
                 )?;
@@ -203,6 +237,7 @@ pub(super) struct List<T, const MIN: usize> {
 }
 
 impl<T: Read, const MIN: usize> Read for List<T, MIN> {
+    const KEYS: &'static [&'static str] = T::KEYS;
     fn example() -> String {
         format!("[{}]", T::example())
     }
@@ -267,8 +302,8 @@ pub(super) fn similar<'a>(
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
-    // One slip in three letters: fewer would miss `hsot`, more would guess.
-    let tolerated = wrong.chars().count().div_ceil(3);
+    // One slip in three letters: fewer would miss `underlay-mtu`, more would guess.
+    let tolerated = (wrong.chars().count() / 3).max(1);
     names
         .into_iter()
         .map(|name| {
@@ -369,6 +404,7 @@ mod tests {
         assert_eq!(similar("underlay-mtu", names), Some("underlay_mtu"));
         assert_eq!(similar("instance", names), Some("instances"));
         assert_eq!(similar("bogus", names), None);
+        assert_eq!(similar("db-1", ["web-1"]), None);
     }
 
     #[test]

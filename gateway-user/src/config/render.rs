@@ -117,7 +117,7 @@ fn window(line: &str, problem: &Problem) -> (String, usize, usize) {
 
 /// A file must not be able to send control sequences to the terminal, and a tab
 /// would put the carets in the wrong place.
-fn tame(text: &str) -> String {
+pub(super) fn tame(text: &str) -> String {
     text.chars().map(tame_char).collect()
 }
 

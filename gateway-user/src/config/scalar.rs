@@ -43,18 +43,26 @@ impl<T: Scalar> Read for T {
     }
 
     fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
-        let Value::Text(text) = &node.value else {
-            let found = node.value.kind();
-            let hint = match node.value {
-                Value::Integer(_) | Value::Other => "put quotes around it".to_owned(),
-                _ => format!("write it like `{key}: {}`", T::EXAMPLE),
-            };
-            problems.error(node.at, format!("`{key}` is a text, this is {found}"), hint);
-            return None;
+        let (what, hint) = match &node.value {
+            Value::Text(text) => match T::parse(text) {
+                Ok(value) => return Some(value),
+                Err(wrong) => wrong,
+            },
+            // YAML takes it for a number; perhaps it is fine as a text.
+            Value::Integer(number) => match T::parse(&number.to_string()) {
+                Ok(_) => (
+                    format!("`{key}` is a text, this is a number"),
+                    "put quotes around it".into(),
+                ),
+                Err(wrong) => wrong,
+            },
+            other => {
+                let hint = format!("write it like `{key}: {}`", T::EXAMPLE);
+                (format!("`{key}` is a text, this is {}", other.kind()), hint)
+            }
         };
-        T::parse(text)
-            .map_err(|(what, hint)| problems.error(node.at, what, hint))
-            .ok()
+        problems.error(node.at, what, hint);
+        None
     }
 }
 
@@ -94,7 +102,7 @@ impl fmt::Display for Name {
 }
 
 impl Scalar for Name {
-    const EXAMPLE: &'static str = "web-1";
+    const EXAMPLE: &'static str = "NAME";
     const NAME: &'static str = "Name";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
@@ -275,17 +283,15 @@ impl Scalar for MacAddress {
                 "a MAC address is six bytes in hexadecimal, such as \"02:aa:00:00:01:11\"",
             );
         };
-        let [first, ..] = mac.0;
-        if first & 1 != 0 {
+        let mut unicast = mac;
+        unicast.0[0] = unicast.0[0] & !1 | 2;
+        if mac.0[0] & 1 != 0 {
             return wrong(
                 format!("{mac} is a multicast MAC"),
-                format!(
-                    "use the MAC of one machine, which has an even first byte, \
-                         such as {:02x}",
-                    first & !1
-                ),
+                format!("the first byte of a machine's MAC is even, as in \"{unicast}\""),
             );
         }
+
         if mac == Mac::default() {
             return wrong("this MAC is all zero", "write the MAC of the interface");
         }
@@ -340,7 +346,10 @@ impl Scalar for Listen {
     fn parse(text: &str) -> Result<Self, Wrong> {
         let what = format!("`{text}` is not a protocol and a port");
         let Some((protocol, port)) = text.split_once('/') else {
-            return wrong(what, "write `tcp/443` or `udp/53`");
+            return match text.parse::<u16>() {
+                Ok(port) => wrong(what, format!("write `tcp/{port}` or `udp/{port}`")),
+                Err(_) => wrong(what, "write `tcp/443` or `udp/53`"),
+            };
         };
         let protocol = match protocol {
             "tcp" => Protocol::Tcp,

@@ -21,7 +21,7 @@ const FULL_SIZE: u32 = 1500;
 /// Packets this large pass every path (RFC 8200, section 5); hosts may rely on it.
 const LEAST_SIZE: u32 = 1280;
 
-pub(super) fn check(document: &Document, problems: &mut Problems) {
+pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
     check_mtu(document, problems);
     check_secret(document, problems);
     check_vteps(document, problems);
@@ -30,9 +30,13 @@ pub(super) fn check(document: &Document, problems: &mut Problems) {
     }
 }
 
-fn check_mtu(document: &Document, problems: &mut Problems) {
+fn check_mtu(document: &At<Document>, problems: &mut Problems) {
     let mtu = document.underlay_mtu.as_ref();
-    let (bytes, at) = mtu.map_or((DEFAULT_MTU, Place::START), |mtu| (mtu.0, mtu.at));
+    let (bytes, at) = match (mtu, &*document.anycast_vtep) {
+        (Some(mtu), _) => (mtu.0, mtu.at),
+        (None, Some(vtep)) => (DEFAULT_MTU, vtep.at),
+        (None, None) => (DEFAULT_MTU, document.at),
+    };
     let inside = bytes.saturating_sub(VXLAN_OVERHEAD_V4);
     if inside < LEAST_SIZE {
         problems.error(

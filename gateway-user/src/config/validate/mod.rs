@@ -9,10 +9,10 @@ mod vpcs;
 
 pub(super) use names::Names;
 
-use super::{document::Document, problem::Problems};
+use super::{document::Document, problem::Problems, read::At};
 
 /// Applies every rule.
-pub(super) fn validate(document: &Document, problems: &mut Problems) {
+pub(super) fn validate(document: &At<Document>, problems: &mut Problems) {
     let names = Names::new(document, problems);
     gateways::check(document, problems);
     for vpc in names.vpcs() {

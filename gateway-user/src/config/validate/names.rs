@@ -52,8 +52,8 @@ impl<'d> Table<'d> {
         table
     }
 
-    /// The one with this name; reports that there is none, with `hint` or the names
-    /// that are most like it.
+    /// The one with this name; reports that there is none, with `hint` or
+    /// the name that is most like it.
     fn find(
         &self,
         name: &At<Name>,
@@ -63,15 +63,15 @@ impl<'d> Table<'d> {
         let found = self.known.get(name.0.as_str()).copied();
         if found.is_none() && self.complete {
             let names = || self.known.keys().copied();
-            let hint = similar(&name.0, names())
-                .map(|similar| format!("did you mean `{similar}`?"))
-                .or(hint)
+            let guess = || similar(&name.0, names()).map(|name| format!("did you mean `{name}`?"));
+            let hint = hint
+                .or_else(guess)
                 .unwrap_or_else(|| match self.known.is_empty() {
                     true => format!(
                         "there is none so far: add one with the name `{}`",
                         name.value
                     ),
-                    false => format!("these are there: {}", listed(names())),
+                    false => format!("known: {}", listed(names())),
                 });
             problems.error(
                 name.at,

@@ -11,7 +11,7 @@ use crate::config::{
     scalar::Address,
 };
 
-pub(super) fn check(document: &Document, problems: &mut Problems) {
+pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
     let services = List::of(&document.load_balancers);
     let floating = List::of(&document.floating_ips);
     if services.is_empty()
@@ -20,7 +20,7 @@ pub(super) fn check(document: &Document, problems: &mut Problems) {
         && List::is_complete(&document.floating_ips)
     {
         problems.warning(
-            Place::START,
+            document.at,
             "nothing is reachable from outside: no load balancer, no floating IP",
             "add `load_balancers` or `floating_ips`",
         );
@@ -35,7 +35,8 @@ pub(super) fn check(document: &Document, problems: &mut Problems) {
             "a floating IP stands for one instance: choose another address",
         );
     });
-    let vip_lines: BTreeMap<_, _> = vips().map(|vip| (vip.value, vip.at.line)).collect();
+    // Backwards, so that the first line of several stays.
+    let vip_lines: BTreeMap<_, _> = vips().rev().map(|vip| (vip.value, vip.at.line)).collect();
     for ip in floating() {
         if let Some(line) = vip_lines.get(&ip.value) {
             problems.error(

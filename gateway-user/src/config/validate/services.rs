@@ -7,7 +7,7 @@ use crate::config::{
     document::{Backend, Document, LoadBalancer},
     problem::{Place, Problems},
     read::{At, List},
-    scalar::Listen,
+    scalar::{Address, Listen},
     topology::Protocol,
 };
 
@@ -32,8 +32,10 @@ pub(super) fn check(document: &Document, names: &Names<'_>, problems: &mut Probl
         check_weights(service, problems);
         collect(service, names, &mut serving, problems);
     }
-    check_way_back(&serving, names, problems);
-    check_floating(document, names, &serving, problems);
+    let taken = serving.iter().map(|serving| serving.source).collect();
+    check_way_back(&serving, &taken, names, problems);
+    let owners = floating(document, names, problems);
+    check_hidden(&owners, &serving, &taken, names, problems);
 }
 
 /// One service per address, protocol and port.
@@ -115,8 +117,12 @@ fn collect<'d>(
 
 /// Answers are translated back by instance, protocol and port alone, so these may
 /// belong to one service only.
-fn check_way_back(serving: &[Serving<'_>], names: &Names<'_>, problems: &mut Problems) {
-    let taken: BTreeSet<Source> = serving.iter().map(|serving| serving.source).collect();
+fn check_way_back(
+    serving: &[Serving<'_>],
+    taken: &BTreeSet<Source>,
+    names: &Names<'_>,
+    problems: &mut Problems,
+) {
     let mut first: BTreeMap<Source, &Serving<'_>> = BTreeMap::new();
     for serving in serving {
         let Some(other) = first.get(&serving.source) else {
@@ -141,9 +147,7 @@ fn check_way_back(serving: &[Serving<'_>], names: &Names<'_>, problems: &mut Pro
             .name
             .as_ref()
             .map_or("another", |name| &name.0);
-        let free = (port..=u16::MAX)
-            .chain(1024..port)
-            .find(|port| !taken.contains(&(vpc, instance, protocol, *port)));
+        let free = free_port(serving.source, taken);
         problems.error(
             serving.at,
             format!(
@@ -162,14 +166,21 @@ fn check_way_back(serving: &[Serving<'_>], names: &Names<'_>, problems: &mut Pro
     }
 }
 
-/// A service on an instance with a floating IP hides that port of the floating IP.
-fn check_floating(
-    document: &Document,
+/// A port of the instance that serves nothing yet, near the wanted one.
+fn free_port(wanted: Source, taken: &BTreeSet<Source>) -> Option<u16> {
+    let (vpc, instance, protocol, port) = wanted;
+    (port..=u16::MAX)
+        .chain(1024..port)
+        .find(|port| !taken.contains(&(vpc, instance, protocol, *port)))
+}
+
+/// The instances with a floating IP. Each has one at most.
+fn floating<'d>(
+    document: &'d Document,
     names: &Names<'_>,
-    serving: &[Serving<'_>],
     problems: &mut Problems,
-) {
-    let mut owners: BTreeMap<(usize, usize), &At<_>> = BTreeMap::new();
+) -> BTreeMap<(usize, usize), &'d At<Address>> {
+    let mut owners: BTreeMap<_, &At<Address>> = BTreeMap::new();
     for floating in List::of(&document.floating_ips) {
         let Some(vpc) = names.vpc(&floating.vpc, problems) else {
             continue;
@@ -178,43 +189,59 @@ fn check_floating(
             continue;
         };
         let Some(ip) = &*floating.ip else { continue };
-        if let Some(other) = owners.get(&(vpc, instance)) {
-            problems.error(
-                floating
-                    .instance
-                    .as_ref()
-                    .map_or(floating.at, |instance| instance.at),
-                format!(
-                    "`{}` already has the floating IP {} (line {})",
-                    name(names, vpc, instance),
-                    other.value,
-                    other.at.line
-                ),
-                "an instance can have one: its own packets could leave with either",
-            );
+        let Some(other) = owners.get(&(vpc, instance)) else {
+            owners.insert((vpc, instance), ip);
             continue;
-        }
-        owners.insert((vpc, instance), ip);
+        };
+        problems.error(
+            floating
+                .instance
+                .as_ref()
+                .map_or(floating.at, |instance| instance.at),
+            format!(
+                "`{}` already has the floating IP {} (line {})",
+                name(names, vpc, instance),
+                other.value,
+                other.at.line
+            ),
+            "an instance can have one: its own packets could leave with either",
+        );
     }
+    owners
+}
+
+/// A service on an instance with a floating IP hides that port of the floating IP.
+fn check_hidden(
+    owners: &BTreeMap<(usize, usize), &At<Address>>,
+    serving: &[Serving<'_>],
+    taken: &BTreeSet<Source>,
+    names: &Names<'_>,
+    problems: &mut Problems,
+) {
     for Serving {
-        source: (vpc, instance, protocol, port),
+        source,
         service,
         listen,
         at,
     } in serving
     {
-        let (Some(floating), Some(vip)) = (owners.get(&(*vpc, *instance)), &*service.vip) else {
+        let (vpc, instance, protocol, port) = *source;
+        let (Some(floating), Some(vip)) = (owners.get(&(vpc, instance)), &*service.vip) else {
             continue;
         };
-        let name = name(names, *vpc, *instance);
+        let name = name(names, vpc, instance);
+        let free = free_port(*source, taken).unwrap_or(port);
         problems.warning(
             *at,
             format!(
                 "{protocol}/{port} of `{name}` answers as {} {listen}: connections to its floating \
-                 IP {} on port {port} will not work",
+                 IP {} on that port will not work",
                 vip.value, floating.value
             ),
-            "serve from a port that nobody uses through the floating IP, or from another instance",
+            format!(
+                "let `{name}` serve the VIP on a port of its own, as in \
+                 `{{ instance: {name}, port: {free} }}`, or use another instance"
+            ),
         );
     }
 }

@@ -62,14 +62,18 @@ fn check_ranges(vpc: &At<Vpc>, problems: &mut Problems) {
         if let (Some(cover), Some(name)) = (cover, &*vpc.name)
             && !defaults::is_private(cover)
         {
+            // Two subnets can stand for themselves; more need somebody's thought.
+            let example: Vec<_> = subnets().map(|cidr| cidr.to_string()).collect();
+            let example = match example.len() {
+                ..=MAX_RANGES => example.join(", "),
+                _ => "172.16.0.0/16".into(),
+            };
             problems.error(
                 name.at,
-                format!(
-                    "the smallest range that holds all subnets is {cover}, which is not private"
-                ),
+                format!("the smallest range that holds all subnets is {cover}, not a private one"),
                 format!(
                     "say which ranges are the VPC's own, at most {MAX_RANGES}, as in \
-                     `cidrs: [172.16.0.0/16]`"
+                     `cidrs: [{example}]`"
                 ),
             );
         }
