@@ -3,8 +3,9 @@
 use super::{
     defaults,
     document::{self, Document},
+    list::{List, OneOrMore},
     problem::Problems,
-    read::{At, List, OneOrMore},
+    read::At,
     scalar::Interface,
     topology::*,
     validate::Names,

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
+    list::{List, OneOrMore},
     number::{Anything, Mtu, Port, Version, Vni, Weight},
     problem::Problems,
-    read::{At, List, Maybe, Must, OneOrMore, Read, record},
+    read::{At, Maybe, Must, Read, record},
     scalar::{Address, Interface, Listen, MacAddress, Name, Prefix, Scalar, Secret},
     tree::{Node, Value},
 };

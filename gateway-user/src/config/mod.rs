@@ -6,6 +6,7 @@
 mod build;
 mod defaults;
 mod document;
+mod list;
 mod number;
 mod problem;
 mod read;

@@ -7,8 +7,9 @@ use gateway_common::{MAX_INTERFACES, VXLAN_OVERHEAD_V4};
 use super::names::unique;
 use crate::config::{
     document::{Document, Gateway},
+    list::{List, OneOrMore},
     problem::{Place, Problems},
-    read::{At, List, OneOrMore},
+    read::At,
     scalar::Interface,
 };
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::config::{
     document::{Document, Instance, LoadBalancer, Vpc},
+    list::List,
     problem::{Place, Problems},
-    read::{At, List, listed, similar},
+    read::{At, listed, similar},
     scalar::Name,
 };
 

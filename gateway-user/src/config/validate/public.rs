@@ -6,8 +6,9 @@ use super::{gateways::vteps, names::unique};
 use crate::config::{
     defaults,
     document::{Document, Vpc},
+    list::List,
     problem::{Place, Problems},
-    read::{At, List},
+    read::At,
     scalar::Address,
 };
 

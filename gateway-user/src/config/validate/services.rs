@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Names;
-use crate::config::{
-    document::{Backend, Document, LoadBalancer},
-    problem::{Place, Problems},
-    read::{At, List},
-    scalar::{Address, Listen},
-    topology::Protocol,
+use crate::{
+    config::{
+        document::{Backend, Document, LoadBalancer},
+        list::List,
+        problem::{Place, Problems},
+        read::At,
+        scalar::{Address, Listen},
+        topology::Protocol,
+    },
+    ring::MAX_MEMBERS,
 };
-
-/// Most backends of a service that a ring shares its flows among fairly.
-const MAX_BACKENDS: usize = 4096;
 
 /// Where packets of a backend come from: instance (VPC and index), protocol, port.
 type Source = (usize, usize, Protocol, u16);
@@ -62,11 +63,11 @@ fn check_weights(service: &At<LoadBalancer>, problems: &mut Problems) {
         return;
     };
     let count = backends.items.len();
-    if count > MAX_BACKENDS {
+    if count > MAX_MEMBERS {
         problems.error(
             backends.at,
             format!("{count} backends are more than a ring can share flows among fairly"),
-            format!("use {MAX_BACKENDS} at most, or spread the service over several VIPs"),
+            format!("use {MAX_MEMBERS} at most, or spread the service over several VIPs"),
         );
     }
     let drained = |backend: &At<Backend>| {

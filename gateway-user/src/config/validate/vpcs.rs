@@ -8,8 +8,9 @@ use super::{Names, names::unique};
 use crate::config::{
     defaults,
     document::{Document, Instance, Subnet, Vpc},
+    list::List,
     problem::Problems,
-    read::{At, List},
+    read::At,
     scalar::Prefix,
 };
 
