@@ -43,7 +43,8 @@ fn shown(path: &Path) -> (Verdict, String) {
         json: false,
     };
     let mut out = Vec::new();
-    let verdict = check::check(&args, &mut out).expect("a Vec takes everything");
+    let (verdict, printed) = check::check(&args, &mut out);
+    printed.expect("a Vec takes everything");
     let text = String::from_utf8(out).expect("UTF-8");
     let folder = format!("{}/", path.parent().expect("a folder").display());
     (verdict, strip_str(&text).to_string().replace(&folder, ""))
@@ -104,23 +105,49 @@ fn the_worst_file_decides() {
         "/nowhere.yaml".into(),
         broken().remove(0),
     ];
-    let mut out = Vec::new();
-    let verdict = check::check(&Args { files, json: false }, &mut out).expect("a Vec");
+    let (verdict, _) = check::check(&Args { files, json: false }, &mut Vec::new());
     assert_eq!(verdict, Verdict::Unreadable);
+}
+
+/// A pipe that closes early must not change the verdict of a script.
+#[test]
+fn the_verdict_does_not_depend_on_the_reader() {
+    struct Closed;
+    impl std::io::Write for Closed {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let files = vec![root().join("topologies/minimal.yaml")];
+    for json in [false, true] {
+        let (verdict, printed) = check::check(
+            &Args {
+                files: files.clone(),
+                json,
+            },
+            &mut Closed,
+        );
+        assert_eq!(verdict, Verdict::Sound);
+        let error = printed.expect_err("nobody reads");
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    }
 }
 
 #[test]
 fn json_has_the_same_problems() {
     let files: Vec<_> = broken();
     let mut out = Vec::new();
-    check::check(
-        &Args {
-            files: files.clone(),
-            json: true,
-        },
-        &mut out,
-    )
-    .expect("a Vec");
+    let args = Args {
+        files: files.clone(),
+        json: true,
+    };
+    check::check(&args, &mut out)
+        .1
+        .expect("a Vec takes everything");
     let json: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
     let list = json.as_array().expect("a list of files");
     assert_eq!(list.len(), files.len());

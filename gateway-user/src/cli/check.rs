@@ -49,31 +49,30 @@ pub enum Verdict {
 
 /// Runs the command on the terminal.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut out = anstream::stdout().lock();
-    let verdict = match check(args, &mut out) {
+    let (verdict, printed) = check(args, &mut anstream::stdout().lock());
+    match printed {
         // Whoever reads us may stop at the first problem (`| head`).
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Verdict::Broken,
-        result => result.context("cannot write the result")?,
-    };
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        printed => printed.context("cannot write the result")?,
+    }
     Ok(ExitCode::from(verdict as u8))
 }
 
-/// Runs the command with the output going elsewhere.
-pub fn check(args: &Args, out: &mut impl Write) -> io::Result<Verdict> {
+/// Runs the command with the output going elsewhere: what was found, and whether it
+/// could be written.
+pub fn check(args: &Args, out: &mut impl Write) -> (Verdict, io::Result<()>) {
     let files: Vec<_> = args.files.iter().map(|path| File::check(path)).collect();
-    if args.json {
-        serde_json::to_writer_pretty(&mut *out, &files)?;
-        writeln!(out)?;
-    } else {
-        for file in &files {
-            file.print(out)?;
-        }
-    }
-    Ok(files
-        .iter()
-        .map(|file| file.verdict)
-        .max()
-        .unwrap_or(Verdict::Sound))
+    let worst = files.iter().map(|file| file.verdict).max();
+    let printed = match args.json {
+        true => print_json(&files, out),
+        false => files.iter().try_for_each(|file| file.print(out)),
+    };
+    (worst.unwrap_or(Verdict::Sound), printed)
+}
+
+fn print_json(files: &[File], out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, files)?;
+    writeln!(out)
 }
 
 /// What was found in one file.

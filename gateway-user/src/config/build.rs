@@ -3,10 +3,11 @@
 use super::{
     defaults,
     document::{self, Document},
-    list::{List, OneOrMore},
+    list::{Entries, OneOrMore},
+    number::Number,
     problem::Problems,
-    read::At,
-    scalar::Interface,
+    read::{At, Optional},
+    scalar::{Address, Interface, MacAddress, Secret},
     topology::*,
     validate::Names,
 };
@@ -21,12 +22,17 @@ pub(super) fn build(document: &Document) -> Option<Topology> {
         anycast_vtep: anycast_vtep.into(),
         seed: document
             .secret
-            .map_or_else(|| defaults::seed(anycast_vtep), |secret| secret.0),
-        gateways: List::of(&document.gateways)
+            .or_default(|| Secret(defaults::seed(anycast_vtep)))?
+            .0,
+        gateways: document
+            .gateways
+            .entries()
             .iter()
             .map(gateway)
             .collect::<Option<_>>()?,
-        hosts: List::of(&document.hosts)
+        hosts: document
+            .hosts
+            .entries()
             .iter()
             .map(host)
             .collect::<Option<_>>()?,
@@ -40,7 +46,9 @@ pub(super) fn build(document: &Document) -> Option<Topology> {
             .iter()
             .map(|service| load_balancer(service, &names, silent))
             .collect::<Option<_>>()?,
-        floating_ips: List::of(&document.floating_ips)
+        floating_ips: document
+            .floating_ips
+            .entries()
             .iter()
             .map(|floating| {
                 let vpc = names.vpc(&floating.vpc, silent)?;
@@ -83,20 +91,13 @@ fn host(host: &At<document::Host>) -> Option<Host> {
 
 fn vpc(vpc: &At<document::Vpc>, names: &Names<'_>, silent: &mut Problems) -> Option<Vpc> {
     let vni = vpc.vni.as_ref()?.0;
-    let subnets: Vec<_> = List::of(&vpc.subnets)
+    let subnets: Vec<_> = vpc
+        .subnets
+        .entries()
         .iter()
         .map(subnet)
         .collect::<Option<_>>()?;
-    let cidrs = match &vpc.cidrs {
-        Some(cidrs) => cidrs.items.iter().map(|cidr| cidr.0.into()).collect(),
-        None => {
-            let subnets = List::of(&vpc.subnets)
-                .iter()
-                .filter_map(|subnet| subnet.cidr.as_ref());
-            vec![defaults::cover(subnets.map(|cidr| cidr.0))?.into()]
-        }
-    };
-    let instances = List::of(&vpc.instances).iter().map(|instance| {
+    let instances = vpc.instances.entries().iter().map(|instance| {
         Some(Instance {
             name: instance.name.as_ref()?.0.clone(),
             ip: instance.ip.as_ref()?.0.into(),
@@ -107,10 +108,11 @@ fn vpc(vpc: &At<document::Vpc>, names: &Names<'_>, silent: &mut Problems) -> Opt
     Some(Vpc {
         name: vpc.name.as_ref()?.0.clone(),
         vni,
-        cidrs,
+        cidrs: defaults::ranges(vpc).into_iter().map(Into::into).collect(),
         router_mac: vpc
             .router_mac
-            .map_or_else(|| defaults::router_mac(vni), |mac| mac.0),
+            .or_default(|| MacAddress(defaults::router_mac(vni)))?
+            .0,
         instances: instances.collect::<Option<_>>()?,
         subnets,
     })
@@ -120,7 +122,8 @@ fn subnet(subnet: &At<document::Subnet>) -> Option<Subnet> {
     let cidr = subnet.cidr.as_ref()?.0;
     let router = subnet
         .router
-        .map_or_else(|| defaults::router(cidr), |router| router.0);
+        .or_default(|| Address(defaults::router(cidr)))?
+        .0;
     Some(Subnet {
         name: subnet.name.as_ref()?.0.clone(),
         cidr: cidr.into(),
@@ -135,15 +138,15 @@ fn load_balancer(
 ) -> Option<LoadBalancer> {
     let listen = service.listen.as_ref()?.value;
     let vpc = names.vpc(&service.vpc, silent)?;
-    let backends = List::of(&service.backends).iter().map(|backend| {
+    let backends = service.backends.entries().iter().map(|backend| {
         let keys = &backend.0;
         Some(Backend {
             instance: InstanceId {
                 vpc,
                 instance: names.instance(vpc, &keys.instance, silent)?,
             },
-            port: keys.port.map_or(listen.port, |port| port.get()),
-            weight: keys.weight.map_or(1, |weight| weight.get()),
+            port: keys.port.or_default(|| Number(listen.port.into()))?.get(),
+            weight: keys.weight.or_default(|| Number(1))?.get(),
         })
     });
     Some(LoadBalancer {

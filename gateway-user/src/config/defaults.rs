@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::topology::Mac;
+use super::{document::Vpc, list::Entries, topology::Mac};
 
 /// The virtual router's address in a subnet: the first that a machine can have.
 pub(super) fn router(subnet: Ipv4Net) -> Ipv4Addr {
@@ -17,8 +17,30 @@ pub(super) fn router_mac(vni: u32) -> Mac {
     Mac([0x02, 0x4c, 0x59, a, b, c])
 }
 
-/// The smallest range that holds all subnets.
-pub(super) fn cover(mut subnets: impl Iterator<Item = Ipv4Net>) -> Option<Ipv4Net> {
+/// The ranges of a VPC: the given ones, or the smallest that holds all subnets. None
+/// if they were reported as wrong or missing.
+pub(super) fn ranges(vpc: &Vpc) -> Vec<Ipv4Net> {
+    match &vpc.cidrs {
+        Some(cidrs) => cidrs.entries().iter().map(|cidr| cidr.0).collect(),
+        None => cover(vpc)
+            .into_iter()
+            .filter(|cover| is_private(*cover))
+            .collect(),
+    }
+}
+
+/// The smallest range that holds all subnets of a VPC.
+pub(super) fn cover(vpc: &Vpc) -> Option<Ipv4Net> {
+    let subnets = vpc.subnets.entries().iter();
+    smallest(
+        subnets
+            .filter_map(|subnet| subnet.cidr.as_ref())
+            .map(|cidr| cidr.0),
+    )
+}
+
+/// The smallest range that holds all others.
+fn smallest(mut subnets: impl Iterator<Item = Ipv4Net>) -> Option<Ipv4Net> {
     let first = subnets.next()?;
     Some(subnets.fold(first, |mut cover, subnet| {
         while !cover.contains(&subnet) {
@@ -67,16 +89,16 @@ mod tests {
     }
 
     #[test]
-    fn cover_is_the_smallest_range() {
-        assert_eq!(cover([].into_iter()), None);
+    fn the_smallest_range_holds_all() {
+        assert_eq!(smallest([].into_iter()), None);
         assert_eq!(
-            cover([net("172.16.1.0/24")].into_iter()),
+            smallest([net("172.16.1.0/24")].into_iter()),
             Some(net("172.16.1.0/24"))
         );
         let neighbours = [net("172.16.2.0/24"), net("172.16.3.0/24")];
-        assert_eq!(cover(neighbours.into_iter()), Some(net("172.16.2.0/23")));
+        assert_eq!(smallest(neighbours.into_iter()), Some(net("172.16.2.0/23")));
         let far = [net("10.0.0.0/24"), net("192.168.0.0/24")];
-        assert_eq!(cover(far.into_iter()), Some(net("0.0.0.0/0")));
+        assert_eq!(smallest(far.into_iter()), Some(net("0.0.0.0/0")));
     }
 
     #[test]

@@ -6,16 +6,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
     problem::Problems,
-    read::{At, Read},
+    read::{At, Maybe, Must, Read},
     tree::{Node, Value},
 };
 
 /// A list of at least `MIN` entries.
 #[derive(Debug)]
 pub(super) struct List<T, const MIN: usize> {
-    pub(super) items: Vec<At<T>>,
-    /// Every entry could be read. If not, a name that is not found is not news.
-    pub(super) complete: bool,
+    items: Vec<At<T>>,
+    /// Every entry could be read.
+    complete: bool,
 }
 
 impl<T: Read, const MIN: usize> Read for List<T, MIN> {
@@ -28,7 +28,7 @@ impl<T: Read, const MIN: usize> Read for List<T, MIN> {
         let Value::List(nodes) = &node.value else {
             problems.error(
                 node.at,
-                format!("`{key}` is a list, this is {}", node.value.kind()),
+                format!("`{key}` must be a list, this is {}", node.value.kind()),
                 format!(
                     "write `{key}: [{}]`, or one entry a line, each after a `-`",
                     T::example()
@@ -49,15 +49,32 @@ impl<T: Read, const MIN: usize> Read for List<T, MIN> {
     }
 }
 
-impl<T, const MIN: usize> List<T, MIN> {
-    /// The entries of a list that may be absent.
-    pub(super) fn of(list: &Option<At<Self>>) -> &[At<T>] {
-        list.as_ref().map_or(&[], |list| &list.items)
+/// A key with a list.
+pub(super) trait Entries<T> {
+    /// Those that could be read.
+    fn entries(&self) -> &[At<T>];
+
+    /// Whether all could be read. If not, a name that is not found is not news.
+    fn is_complete(&self) -> bool;
+}
+
+impl<T, const MIN: usize> Entries<T> for Must<List<T, MIN>> {
+    fn entries(&self) -> &[At<T>] {
+        self.as_ref().map_or(&[], |list| &list.items)
     }
 
-    /// Whether all the entries could be read; an absent list has none.
-    pub(super) fn is_complete(list: &Option<At<Self>>) -> bool {
-        list.as_ref().is_none_or(|list| list.complete)
+    fn is_complete(&self) -> bool {
+        self.as_ref().is_some_and(|list| list.complete)
+    }
+}
+
+impl<T, const MIN: usize> Entries<T> for Maybe<List<T, MIN>> {
+    fn entries(&self) -> &[At<T>] {
+        self.as_ref().map_or(&[], Entries::entries)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.as_ref().is_none_or(Entries::is_complete)
     }
 }
 

@@ -49,11 +49,11 @@ impl<const MIN: u32, const MAX: u32> Read for Number<MIN, MAX> {
                 _ => (format!("`{key}` cannot be {number}"), range()),
             },
             Value::Text(text) if text.parse::<u32>().is_ok() => (
-                format!("`{key}` is a number, this is text"),
+                format!("`{key}` must be a number, this is text"),
                 format!("write {text}, no quotes"),
             ),
             other => (
-                format!("`{key}` is a whole number, this is {}", other.kind()),
+                format!("`{key}` must be a whole number, this is {}", other.kind()),
                 range(),
             ),
         };

@@ -47,10 +47,10 @@ impl<T: Read> At<T> {
     }
 }
 
-/// A key that may be left out. Also empty when its value was reported as wrong.
-pub(super) type Maybe<T> = Option<At<T>>;
+/// A key that may be left out.
+pub(super) type Maybe<T> = Option<Must<T>>;
 
-/// A key that must be there. Empty when it was reported as missing or wrong.
+/// A key that is there. Empty when it was reported as missing or wrong.
 #[derive(Debug)]
 pub(super) struct Must<T>(Option<At<T>>);
 
@@ -66,6 +66,34 @@ impl<T> Deref for Must<T> {
 
     fn deref(&self) -> &Option<At<T>> {
         &self.0
+    }
+}
+
+/// What became of a key that may be left out.
+pub(super) trait Optional<T> {
+    /// The value, if there is one.
+    fn given(&self) -> Option<&At<T>>;
+
+    /// The value, or the default if the key is left out. `None` if it was reported
+    /// as wrong: the default would lead to problems that are none.
+    fn or_default(&self, default: impl FnOnce() -> T) -> Option<T>
+    where
+        T: Copy;
+}
+
+impl<T> Optional<T> for Maybe<T> {
+    fn given(&self) -> Option<&At<T>> {
+        self.as_ref()?.as_ref()
+    }
+
+    fn or_default(&self, default: impl FnOnce() -> T) -> Option<T>
+    where
+        T: Copy,
+    {
+        match self {
+            None => Some(default()),
+            Some(there) => there.as_ref().map(|found| found.value),
+        }
     }
 }
 
@@ -85,7 +113,7 @@ impl<T: Read> Field for Maybe<T> {
             | Some(Node {
                 value: Value::Null, ..
             }) => None,
-            Some(node) => At::read(node, key, problems),
+            Some(node) => Some(Must(At::read(node, key, problems))),
         }
     }
 }
@@ -136,7 +164,7 @@ impl<'a> Record<'a> {
             problems.error(
                 node.at,
                 format!(
-                    "{noun} is a mapping with keys, this is {}",
+                    "{noun} must be a mapping with keys, this is {}",
                     node.value.kind()
                 ),
                 format!("write it as `{example}`"),

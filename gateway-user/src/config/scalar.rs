@@ -51,14 +51,17 @@ impl<T: Scalar> Read for T {
             // YAML takes it for a number; perhaps it is fine as a text.
             Value::Integer(number) => match T::parse(&number.to_string()) {
                 Ok(_) => (
-                    format!("`{key}` is a text, this is a number"),
+                    format!("`{key}` must be text, this is a number"),
                     "put quotes around it".into(),
                 ),
                 Err(wrong) => wrong,
             },
             other => {
                 let hint = format!("write it like `{key}: {}`", T::EXAMPLE);
-                (format!("`{key}` is a text, this is {}", other.kind()), hint)
+                (
+                    format!("`{key}` must be text, this is {}", other.kind()),
+                    hint,
+                )
             }
         };
         problems.error(node.at, what, hint);
@@ -312,7 +315,7 @@ impl Scalar for Secret {
     const NAME: &'static str = "Secret";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
-        let hint = "32 hexadecimal digits; `openssl rand -hex 16` makes them";
+        let hint = "write 32 hexadecimal digits in quotes; `openssl rand -hex 16` makes some";
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             // The secret itself stays out of logs.
             return wrong("`secret` is not a secret of 32 hexadecimal digits", hint);
@@ -357,7 +360,13 @@ impl Scalar for Listen {
             other if other.eq_ignore_ascii_case("tcp") || other.eq_ignore_ascii_case("udp") => {
                 return wrong(what, format!("write `{}/{port}`", other.to_lowercase()));
             }
-            _ => return wrong(what, "the protocol is `tcp` or `udp`, as in `tcp/443`"),
+            other => {
+                let turned = matches!(port, "tcp" | "udp") && other.parse::<u16>().is_ok();
+                return match turned {
+                    true => wrong(what, format!("write `{port}/{other}`")),
+                    false => wrong(what, "the protocol is `tcp` or `udp`, as in `tcp/443`"),
+                };
+            }
         };
         match port.parse() {
             Ok(port @ 1..) => Ok(Self { protocol, port }),

@@ -30,8 +30,10 @@ pub(super) enum Value {
     Null,
     /// A whole number, as YAML understands it.
     Integer(i128),
-    /// Another value that YAML does not take for text: `true`, `1.5`, a huge number.
-    Other,
+    /// `true` or `false`.
+    Truth,
+    /// A number with a fraction or an exponent, or a huge one.
+    Fraction,
     /// Text, with or without quotes.
     Text(String),
     /// A list.
@@ -53,7 +55,8 @@ impl Value {
         match self {
             Self::Null => "nothing",
             Self::Integer(_) => "a number",
-            Self::Other => "a number or a truth value",
+            Self::Truth => "a truth value",
+            Self::Fraction => "a number with a fraction or an exponent",
             Self::Text(_) => "text",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
@@ -105,11 +108,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
+        Ok(Value::Truth)
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Other)
+        Ok(Value::Fraction)
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
@@ -125,7 +128,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_u128<E>(self, number: u128) -> Result<Value, E> {
-        Ok(i128::try_from(number).map_or(Value::Other, Value::Integer))
+        Ok(i128::try_from(number).map_or(Value::Fraction, Value::Integer))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {

@@ -7,9 +7,10 @@ use gateway_common::{MAX_INTERFACES, VXLAN_OVERHEAD_V4};
 use super::names::unique;
 use crate::config::{
     document::{Document, Gateway},
-    list::{List, OneOrMore},
+    list::{Entries, OneOrMore},
+    number::Number,
     problem::{Place, Problems},
-    read::At,
+    read::{At, Optional},
     scalar::Interface,
 };
 
@@ -26,18 +27,24 @@ pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
     check_mtu(document, problems);
     check_secret(document, problems);
     check_vteps(document, problems);
-    for gateway in List::of(&document.gateways) {
+    for gateway in document.gateways.entries() {
         check_interfaces(gateway, problems);
     }
 }
 
 fn check_mtu(document: &At<Document>, problems: &mut Problems) {
-    let mtu = document.underlay_mtu.as_ref();
-    let (bytes, at) = match (mtu, &*document.anycast_vtep) {
-        (Some(mtu), _) => (mtu.0, mtu.at),
-        (None, Some(vtep)) => (DEFAULT_MTU, vtep.at),
-        (None, None) => (DEFAULT_MTU, document.at),
+    let Some(Number(bytes)) = document.underlay_mtu.or_default(|| Number(DEFAULT_MTU)) else {
+        return;
     };
+    let given = document.underlay_mtu.given().map(|mtu| mtu.at);
+    // Where the key would stand, more or less.
+    let nearby = || {
+        document
+            .anycast_vtep
+            .as_ref()
+            .map_or(document.at, |vtep| vtep.at)
+    };
+    let at = given.unwrap_or_else(nearby);
     let inside = bytes.saturating_sub(VXLAN_OVERHEAD_V4);
     if inside < LEAST_SIZE {
         problems.error(
@@ -52,7 +59,11 @@ fn check_mtu(document: &At<Document>, problems: &mut Problems) {
             ),
         );
     } else if inside < FULL_SIZE {
-        let origin = if mtu.is_some() { "" } else { " (the default)" };
+        let origin = if given.is_some() {
+            ""
+        } else {
+            " (the default)"
+        };
         problems.warning(
             at,
             format!(
@@ -69,12 +80,10 @@ fn check_mtu(document: &At<Document>, problems: &mut Problems) {
 }
 
 fn check_secret(document: &Document, problems: &mut Problems) {
-    let Some(gateways) = &*document.gateways else {
-        return;
-    };
-    if gateways.items.len() > 1 && document.secret.is_none() {
+    let gateways = document.gateways.entries();
+    if gateways.len() > 1 && document.secret.is_none() {
         problems.warning(
-            gateways.at,
+            gateways[0].at,
             "several gateways share a flow hash whose seed anybody can guess",
             "add `secret:` with the output of `openssl rand -hex 16`, in quotes",
         );
@@ -83,10 +92,14 @@ fn check_secret(document: &Document, problems: &mut Problems) {
 
 /// Every tunnel endpoint, with what it belongs to.
 pub(super) fn vteps(document: &Document) -> impl Iterator<Item = (Ipv4Addr, Place)> {
-    let gateways = List::of(&document.gateways)
+    let gateways = document
+        .gateways
+        .entries()
         .iter()
         .filter_map(|gateway| gateway.underlay.as_ref()?.vtep.as_ref());
-    let hosts = List::of(&document.hosts)
+    let hosts = document
+        .hosts
+        .entries()
         .iter()
         .filter_map(|host| host.vtep.as_ref());
     document

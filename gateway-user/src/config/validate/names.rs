@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{
     document::{Document, Instance, LoadBalancer, Vpc},
-    list::List,
+    list::Entries,
     problem::{Place, Problems},
     read::{At, listed, similar},
     scalar::Name,
@@ -96,10 +96,10 @@ pub(in crate::config) struct Names<'d> {
 impl<'d> Names<'d> {
     /// Collects them, and reports those that are given twice.
     pub(in crate::config) fn new(document: &'d Document, problems: &mut Problems) -> Self {
-        let hosts = List::of(&document.hosts);
-        let vpcs = List::of(&document.vpcs);
-        let services = List::of(&document.load_balancers);
-        let gateways = List::of(&document.gateways);
+        let hosts = document.hosts.entries();
+        let vpcs = document.vpcs.entries();
+        let services = document.load_balancers.entries();
+        let gateways = document.gateways.entries();
         Table::new(
             "gateway",
             true,
@@ -113,33 +113,28 @@ impl<'d> Names<'d> {
             problems,
         );
         for vpc in vpcs {
-            let subnets = List::of(&vpc.subnets).iter().map(|subnet| &*subnet.name);
+            let subnets = vpc.subnets.entries().iter().map(|subnet| &*subnet.name);
             Table::new("subnet", true, subnets, problems);
         }
         Self {
             document,
             hosts: Table::new(
                 "host",
-                List::is_complete(&document.hosts),
+                document.hosts.is_complete(),
                 hosts.iter().map(|host| &*host.name),
                 problems,
             ),
             vpcs: Table::new(
                 "VPC",
-                List::is_complete(&document.vpcs),
+                document.vpcs.is_complete(),
                 vpcs.iter().map(|vpc| &*vpc.name),
                 problems,
             ),
             instances: vpcs
                 .iter()
                 .map(|vpc| {
-                    let instances = List::of(&vpc.instances).iter().map(|vm| &*vm.name);
-                    Table::new(
-                        "instance",
-                        List::is_complete(&vpc.instances),
-                        instances,
-                        problems,
-                    )
+                    let instances = vpc.instances.entries().iter().map(|vm| &*vm.name);
+                    Table::new("instance", vpc.instances.is_complete(), instances, problems)
                 })
                 .collect(),
         }
@@ -147,12 +142,12 @@ impl<'d> Names<'d> {
 
     /// The VPCs that could be read.
     pub(in crate::config) fn vpcs(&self) -> &'d [At<Vpc>] {
-        List::of(&self.document.vpcs)
+        self.document.vpcs.entries()
     }
 
     /// The services that could be read.
     pub(in crate::config) fn services(&self) -> &'d [At<LoadBalancer>] {
-        List::of(&self.document.load_balancers)
+        self.document.load_balancers.entries()
     }
 
     /// Index of the host with this name.
@@ -195,7 +190,7 @@ impl<'d> Names<'d> {
 
     /// An instance by its indices.
     pub(in crate::config) fn vm(&self, vpc: usize, instance: usize) -> &'d At<Instance> {
-        &List::of(&self.vpcs()[vpc].instances)[instance]
+        &self.vpcs()[vpc].instances.entries()[instance]
     }
 }
 

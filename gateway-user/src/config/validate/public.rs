@@ -6,19 +6,19 @@ use super::{gateways::vteps, names::unique};
 use crate::config::{
     defaults,
     document::{Document, Vpc},
-    list::List,
+    list::Entries,
     problem::{Place, Problems},
     read::At,
     scalar::Address,
 };
 
 pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
-    let services = List::of(&document.load_balancers);
-    let floating = List::of(&document.floating_ips);
+    let services = document.load_balancers.entries();
+    let floating = document.floating_ips.entries();
     if services.is_empty()
         && floating.is_empty()
-        && List::is_complete(&document.load_balancers)
-        && List::is_complete(&document.floating_ips)
+        && document.load_balancers.is_complete()
+        && document.floating_ips.is_complete()
     {
         problems.warning(
             document.at,
@@ -60,7 +60,7 @@ pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
                 "public and underlay addresses must differ: choose another one",
             );
         }
-        for vpc in List::of(&document.vpcs) {
+        for vpc in document.vpcs.entries() {
             check_outside(ip, vpc, problems);
         }
     }
@@ -70,20 +70,9 @@ pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
 /// reach a public address in them.
 fn check_outside(ip: &At<Address>, vpc: &At<Vpc>, problems: &mut Problems) {
     let Some(name) = &*vpc.name else { return };
-    let range = match &vpc.cidrs {
-        Some(cidrs) => cidrs
-            .items
-            .iter()
-            .map(|cidr| cidr.0)
-            .find(|range| range.contains(&ip.0)),
-        None => {
-            let subnets = List::of(&vpc.subnets)
-                .iter()
-                .filter_map(|subnet| subnet.cidr.as_ref());
-            defaults::cover(subnets.map(|cidr| cidr.0))
-                .filter(|cover| defaults::is_private(*cover) && cover.contains(&ip.0))
-        }
-    };
+    let range = defaults::ranges(vpc)
+        .into_iter()
+        .find(|range| range.contains(&ip.0));
     if let Some(range) = range {
         problems.error(
             ip.at,

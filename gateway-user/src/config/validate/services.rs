@@ -6,9 +6,10 @@ use super::Names;
 use crate::{
     config::{
         document::{Backend, Document, LoadBalancer},
-        list::List,
+        list::Entries,
+        number::Number,
         problem::{Place, Problems},
-        read::At,
+        read::{At, Optional},
         scalar::{Address, Listen},
         topology::Protocol,
     },
@@ -29,7 +30,7 @@ struct Serving<'d> {
 pub(super) fn check(document: &Document, names: &Names<'_>, problems: &mut Problems) {
     check_listeners(document, problems);
     let mut serving = Vec::new();
-    for service in List::of(&document.load_balancers) {
+    for service in document.load_balancers.entries() {
         check_weights(service, problems);
         collect(service, names, &mut serving, problems);
     }
@@ -41,7 +42,9 @@ pub(super) fn check(document: &Document, names: &Names<'_>, problems: &mut Probl
 
 /// One service per address, protocol and port.
 fn check_listeners(document: &Document, problems: &mut Problems) {
-    let listeners = List::of(&document.load_balancers)
+    let listeners = document
+        .load_balancers
+        .entries()
         .iter()
         .filter_map(|service| {
             let (vip, listen) = (service.vip.as_ref()?, service.listen.as_ref()?);
@@ -59,27 +62,22 @@ fn check_listeners(document: &Document, problems: &mut Problems) {
 }
 
 fn check_weights(service: &At<LoadBalancer>, problems: &mut Problems) {
-    let Some(backends) = &*service.backends else {
+    let Some(at) = service.backends.as_ref().map(|list| list.at) else {
         return;
     };
-    let count = backends.items.len();
+    let backends = service.backends.entries();
+    let count = backends.len();
     if count > MAX_MEMBERS {
         problems.error(
-            backends.at,
+            at,
             format!("{count} backends are more than a ring can share flows among fairly"),
             format!("use {MAX_MEMBERS} at most, or spread the service over several VIPs"),
         );
     }
-    let drained = |backend: &At<Backend>| {
-        backend
-            .0
-            .weight
-            .as_ref()
-            .is_some_and(|weight| weight.0 == 0)
-    };
-    if count > 0 && backends.complete && backends.items.iter().all(drained) {
+    let drained = |backend: &At<Backend>| backend.0.weight.given().is_some_and(|w| w.0 == 0);
+    if count > 0 && service.backends.is_complete() && backends.iter().all(drained) {
         problems.error(
-            backends.at,
+            at,
             "all backends have weight 0: nobody would serve",
             "give a weight of 1 or more to at least one of them",
         );
@@ -96,7 +94,7 @@ fn collect<'d>(
     let Some(vpc) = names.vpc(&service.vpc, problems) else {
         return;
     };
-    for backend in List::of(&service.backends) {
+    for backend in service.backends.entries() {
         let keys = &backend.0;
         let Some(instance) = names.instance(vpc, &keys.instance, problems) else {
             continue;
@@ -104,8 +102,10 @@ fn collect<'d>(
         let Some(listen) = service.listen.as_ref().map(|listen| listen.value) else {
             continue;
         };
-        let port = keys.port.as_ref().map_or(listen.port, |port| port.get());
-        let source = (vpc, instance, listen.protocol, port);
+        let Some(port) = keys.port.or_default(|| Number(listen.port.into())) else {
+            continue;
+        };
+        let source = (vpc, instance, listen.protocol, port.get());
         let at = keys.instance.as_ref().map_or(backend.at, |name| name.at);
         serving.push(Serving {
             source,
@@ -182,7 +182,7 @@ fn floating<'d>(
     problems: &mut Problems,
 ) -> BTreeMap<(usize, usize), &'d At<Address>> {
     let mut owners: BTreeMap<_, &At<Address>> = BTreeMap::new();
-    for floating in List::of(&document.floating_ips) {
+    for floating in document.floating_ips.entries() {
         let Some(vpc) = names.vpc(&floating.vpc, problems) else {
             continue;
         };

@@ -8,10 +8,10 @@ use super::{Names, names::unique};
 use crate::config::{
     defaults,
     document::{Document, Instance, Subnet, Vpc},
-    list::List,
+    list::Entries,
     problem::Problems,
-    read::At,
-    scalar::Prefix,
+    read::{At, Optional},
+    scalar::{Address, MacAddress, Prefix},
 };
 
 /// How many ranges of a VPC an instance's record in the data plane has room for.
@@ -21,7 +21,9 @@ const MAX_RANGES: usize = 2;
 const LONGEST_SUBNET: u8 = 30;
 
 pub(super) fn check_vnis(document: &Document, problems: &mut Problems) {
-    let vnis = List::of(&document.vpcs)
+    let vnis = document
+        .vpcs
+        .entries()
         .iter()
         .filter_map(|vpc| vpc.vni.as_ref());
     unique(vnis.map(|vni| (vni.0, vni.at)), |vni, at, line| {
@@ -35,7 +37,7 @@ pub(super) fn check_vnis(document: &Document, problems: &mut Problems) {
 
 pub(super) fn check(vpc: &At<Vpc>, names: &Names<'_>, problems: &mut Problems) {
     check_ranges(vpc, problems);
-    let subnets = List::of(&vpc.subnets);
+    let subnets = vpc.subnets.entries();
     check_overlap(
         "subnet",
         subnets.iter().filter_map(|subnet| subnet.cidr.as_ref()),
@@ -44,7 +46,7 @@ pub(super) fn check(vpc: &At<Vpc>, names: &Names<'_>, problems: &mut Problems) {
     for subnet in subnets {
         check_subnet(subnet, problems);
     }
-    for instance in List::of(&vpc.instances) {
+    for instance in vpc.instances.entries() {
         names.host(&instance.host, problems);
         check_address(instance, vpc, problems);
     }
@@ -54,12 +56,13 @@ pub(super) fn check(vpc: &At<Vpc>, names: &Names<'_>, problems: &mut Problems) {
 /// The VPC's ranges hold its subnets; without ranges, the subnets must suggest one.
 fn check_ranges(vpc: &At<Vpc>, problems: &mut Problems) {
     let subnets = || {
-        List::of(&vpc.subnets)
+        vpc.subnets
+            .entries()
             .iter()
             .filter_map(|subnet| subnet.cidr.as_ref())
     };
-    let Some(ranges) = &vpc.cidrs else {
-        let cover = defaults::cover(subnets().map(|cidr| cidr.0));
+    let Some(key) = &vpc.cidrs else {
+        let cover = defaults::cover(vpc);
         if let (Some(cover), Some(name)) = (cover, &*vpc.name)
             && !defaults::is_private(cover)
         {
@@ -80,24 +83,28 @@ fn check_ranges(vpc: &At<Vpc>, problems: &mut Problems) {
         }
         return;
     };
-    if ranges.items.len() > MAX_RANGES {
+    let Some(at) = key.as_ref().map(|list| list.at) else {
+        return;
+    };
+    let ranges = key.entries();
+    if ranges.len() > MAX_RANGES {
         problems.error(
-            ranges.at,
-            format!("`cidrs` has {} ranges", ranges.items.len()),
+            at,
+            format!("`cidrs` has {} ranges", ranges.len()),
             format!("a VPC can have {MAX_RANGES} at most: join neighbours into a larger range"),
         );
     }
-    check_overlap("range", ranges.items.iter(), problems);
-    if !ranges.complete {
+    check_overlap("range", ranges.iter(), problems);
+    if !key.is_complete() {
         return;
     }
     for cidr in subnets() {
-        if !ranges.items.iter().any(|range| range.0.contains(&cidr.0)) {
+        if !ranges.iter().any(|range| range.0.contains(&cidr.0)) {
             problems.error(
                 cidr.at,
                 format!(
                     "subnet {} is outside the VPC's `cidrs` (line {})",
-                    cidr.value, ranges.at.line
+                    cidr.value, at.line
                 ),
                 "move the subnet into a range of the VPC, or widen `cidrs`",
             );
@@ -139,7 +146,9 @@ fn check_subnet(subnet: &At<Subnet>, problems: &mut Problems) {
         );
         return;
     }
-    let Some(router) = &subnet.router else { return };
+    let Some(router) = subnet.router.given() else {
+        return;
+    };
     if !net.contains(&router.0) {
         problems.error(
             router.at,
@@ -173,7 +182,7 @@ fn reserved(net: Ipv4Net, ip: Ipv4Addr) -> Option<&'static str> {
 /// An instance has an address of a subnet that nobody else has.
 fn check_address(instance: &At<Instance>, vpc: &At<Vpc>, problems: &mut Problems) {
     let Some(ip) = &*instance.ip else { return };
-    let subnets = List::of(&vpc.subnets);
+    let subnets = vpc.subnets.entries();
     let holds = |subnet: &&At<Subnet>| {
         subnet
             .cidr
@@ -182,7 +191,7 @@ fn check_address(instance: &At<Instance>, vpc: &At<Vpc>, problems: &mut Problems
     };
     let Some(subnet) = subnets.iter().find(holds) else {
         let known = subnets.iter().all(|subnet| subnet.cidr.is_some());
-        if known && !subnets.is_empty() && List::is_complete(&vpc.subnets) {
+        if known && !subnets.is_empty() && vpc.subnets.is_complete() {
             let ranges: Vec<_> = subnets
                 .iter()
                 .filter_map(|subnet| subnet.cidr.as_ref().map(|cidr| cidr.to_string()))
@@ -201,12 +210,9 @@ fn check_address(instance: &At<Instance>, vpc: &At<Vpc>, problems: &mut Problems
     let Some(net) = subnet.cidr.as_ref().map(|cidr| cidr.0) else {
         return;
     };
-    let router = subnet
-        .router
-        .as_ref()
-        .map_or_else(|| defaults::router(net), |router| router.0);
+    let router = subnet.router.or_default(|| Address(defaults::router(net)));
     let kind = match reserved(net, ip.0) {
-        None if ip.0 == router => "virtual router's",
+        None if router == Some(ip.value) => "virtual router's",
         Some(kind) => kind,
         None => return,
     };
@@ -219,7 +225,7 @@ fn check_address(instance: &At<Instance>, vpc: &At<Vpc>, problems: &mut Problems
 
 /// Addresses and MACs are unique in a VPC, the virtual router's included.
 fn check_twice(vpc: &At<Vpc>, problems: &mut Problems) {
-    let instances = || List::of(&vpc.instances).iter();
+    let instances = || vpc.instances.entries().iter();
     let ips = instances().filter_map(|vm| vm.ip.as_ref());
     unique(ips.map(|ip| (ip.value, ip.at)), |ip, at, line| {
         problems.error(
@@ -239,12 +245,11 @@ fn check_twice(vpc: &At<Vpc>, problems: &mut Problems) {
             );
         },
     );
-    let router = match (&vpc.router_mac, &*vpc.vni) {
-        (Some(mac), _) => mac.value.0,
-        (None, Some(vni)) => defaults::router_mac(vni.0),
-        (None, None) => return,
-    };
-    for mac in macs.filter(|mac| mac.value.0 == router) {
+    let Some(vni) = &*vpc.vni else { return };
+    let router = vpc
+        .router_mac
+        .or_default(|| MacAddress(defaults::router_mac(vni.0)));
+    for mac in macs.filter(|mac| router == Some(mac.value)) {
         problems.error(
             mac.at,
             format!("{} is the MAC of the VPC's virtual router", mac.value),
