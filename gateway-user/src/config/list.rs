@@ -20,6 +20,7 @@ pub(super) struct List<T, const MIN: usize> {
 
 impl<T: Read, const MIN: usize> Read for List<T, MIN> {
     const KEYS: &'static [&'static str] = T::KEYS;
+
     fn example() -> String {
         format!("[{}]", T::example())
     }

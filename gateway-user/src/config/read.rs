@@ -101,12 +101,14 @@ impl<T> Optional<T> for Maybe<T> {
 pub(super) trait Field: Sized {
     /// The keys of the value, when that is a record or a list of records.
     const KEYS: &'static [&'static str];
+
     /// Reads the key of a record from its node, if there is one.
     fn field(node: Option<&Node>, record: &Record<'_>, key: &str, problems: &mut Problems) -> Self;
 }
 
 impl<T: Read> Field for Maybe<T> {
     const KEYS: &'static [&'static str] = T::KEYS;
+
     fn field(node: Option<&Node>, _: &Record<'_>, key: &str, problems: &mut Problems) -> Self {
         match node {
             None
@@ -120,6 +122,7 @@ impl<T: Read> Field for Maybe<T> {
 
 impl<T: Read> Field for Must<T> {
     const KEYS: &'static [&'static str] = T::KEYS;
+
     fn field(node: Option<&Node>, record: &Record<'_>, key: &str, problems: &mut Problems) -> Self {
         let (at, what) = match node {
             Some(Node {
