@@ -1,1 +1,3 @@
 //! Lingyun's lab and test tools.
+
+pub mod packet;

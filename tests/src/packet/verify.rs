@@ -1,0 +1,202 @@
+//! Every checksum of a frame, summed anew.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    diff::describe,
+    layers::protocol,
+    sum::{internet_checksum, transport_checksum},
+    walk::{Kind, Part, walk, word},
+};
+
+/// Panics unless every checksum in the frame is right: IP outside and inside a
+/// tunnel, TCP, UDP (0 is "none") and ICMP. Fragments have no layer-4 checksum of
+/// their own and are not looked at beyond the IP header.
+pub fn assert_checksums(frame: &[u8]) {
+    let wrong = wrong_checksums(frame);
+    assert!(
+        wrong.is_empty(),
+        "{}\n{}",
+        wrong.join("\n"),
+        describe(frame)
+    );
+}
+
+/// A sentence for every wrong checksum.
+pub fn wrong_checksums(frame: &[u8]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut ip = None;
+    for part in walk(frame) {
+        let (at, field) = match part.kind {
+            Kind::Ipv4 => {
+                ip = Some(part);
+                (10, "IP header checksum")
+            }
+            Kind::Tcp => (16, "TCP checksum"),
+            Kind::Udp => (6, "UDP checksum"),
+            Kind::Icmp => (2, "ICMP checksum"),
+            _ => continue,
+        };
+        let found = word(frame, part.at + at);
+        let expected = match part.kind {
+            Kind::Ipv4 => checksum_without(frame, part.at..part.end, at, internet),
+            _ => expected_l4(frame, &part, ip.as_ref(), at),
+        };
+        let Some(expected) = expected else { continue };
+        if part.kind == Kind::Udp && found == 0 {
+            continue;
+        }
+        if found != expected {
+            wrong.push(format!(
+                "{field} at byte {}: found {found:04x}, should be {expected:04x}",
+                part.at + at
+            ));
+        }
+    }
+    wrong
+}
+
+/// The layer-4 checksum that a part should have, if its packet is a whole one.
+fn expected_l4(frame: &[u8], part: &Part, ip: Option<&Part>, field: usize) -> Option<u16> {
+    let ip = ip?.at;
+    let complete = ip + usize::from(word(frame, ip + 2)) == part.reach;
+    let is_fragment = word(frame, ip + 6) & 0x3fff != 0;
+    if is_fragment || !complete {
+        return None;
+    }
+    let source = address(frame, ip + 12);
+    let destination = address(frame, ip + 16);
+    let number = match part.kind {
+        Kind::Tcp => protocol::TCP,
+        Kind::Udp => protocol::UDP,
+        _ => return checksum_without(frame, part.at..part.reach, field, internet),
+    };
+    let sum = checksum_without(frame, part.at..part.reach, field, |segment| {
+        transport_checksum(source, destination, number, segment)
+    })?;
+    // A computed 0 is sent as all ones over UDP (RFC 768).
+    Some(if part.kind == Kind::Udp && sum == 0 {
+        0xffff
+    } else {
+        sum
+    })
+}
+
+fn internet(bytes: &[u8]) -> u16 {
+    internet_checksum(&[bytes])
+}
+
+/// `sum` of a range of the frame with the checksum at `field` taken as 0.
+fn checksum_without(
+    frame: &[u8],
+    range: std::ops::Range<usize>,
+    field: usize,
+    sum: impl Fn(&[u8]) -> u16,
+) -> Option<u16> {
+    let mut bytes = frame.get(range)?.to_vec();
+    bytes.get_mut(field..field + 2)?.fill(0);
+    Some(sum(&bytes))
+}
+
+pub(super) fn address(frame: &[u8], at: usize) -> Ipv4Addr {
+    Ipv4Addr::new(frame[at], frame[at + 1], frame[at + 2], frame[at + 3])
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+
+    use super::*;
+    use crate::packet::{Frame, eth};
+
+    const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const B: [u8; 6] = [2, 0, 0, 0, 0, 2];
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+    const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+
+    fn udp(payload: &[u8]) -> Frame {
+        eth(A, B)
+            .ipv4(CLIENT, SERVER)
+            .id(0)
+            .dont_fragment()
+            .ttl(33)
+            .udp(40_000, 53)
+            .payload(payload)
+    }
+
+    /// Another library writes the same bytes.
+    #[test]
+    fn builder_agrees_with_etherparse() {
+        let ip = || PacketBuilder::ethernet2(A, B).ipv4(CLIENT.octets(), SERVER.octets(), 33);
+        for payload in [&b""[..], b"odd", b"even"] {
+            let mut expected = Vec::new();
+            ip().udp(40_000, 53).write(&mut expected, payload).unwrap();
+            assert_eq!(
+                udp(payload).bytes(),
+                expected,
+                "UDP with {} bytes",
+                payload.len()
+            );
+
+            let mut expected = Vec::new();
+            ip().icmpv4_echo_request(7, 9)
+                .write(&mut expected, payload)
+                .unwrap();
+            let echo = eth(A, B).ipv4(CLIENT, SERVER).id(0).dont_fragment().ttl(33);
+            let echo = echo.echo_request(7, 9).payload(payload);
+            assert_eq!(echo.bytes(), expected, "ICMP with {} bytes", payload.len());
+
+            let mut expected = Vec::new();
+            ip().tcp(40_000, 443, 0x0102_0304, 0xfff0)
+                .syn()
+                .write(&mut expected, payload)
+                .unwrap();
+            let tcp = eth(A, B).ipv4(CLIENT, SERVER).id(0).dont_fragment().ttl(33);
+            let tcp = tcp.tcp(40_000, 443).syn().payload(payload);
+            assert_eq!(tcp.bytes(), expected, "TCP with {} bytes", payload.len());
+        }
+    }
+
+    #[test]
+    fn built_frames_verify_in_and_out_of_a_tunnel() {
+        assert_checksums(&udp(b"hello").bytes());
+        let inner = eth(A, B)
+            .vxlan(SERVER, CLIENT, 5)
+            .eth(B, A)
+            .ipv4(CLIENT, SERVER);
+        assert_checksums(&inner.clone().udp(1, 2).payload(b"hello").bytes());
+        assert_checksums(&inner.clone().tcp(1, 2).payload(b"odd").bytes());
+        assert_checksums(&inner.echo_request(1, 2).bytes());
+    }
+
+    /// Any changed byte that a checksum covers is seen.
+    #[test]
+    fn one_changed_byte_is_seen() {
+        let frame = eth(A, B).vxlan(SERVER, CLIENT, 5).eth(B, A);
+        let good = frame
+            .ipv4(CLIENT, SERVER)
+            .tcp(1, 2)
+            .payload(b"data")
+            .bytes();
+        let inner_ip = 50 + 14;
+        for at in (14..34).chain(inner_ip..good.len()) {
+            let mut bad = good.clone();
+            bad[at] ^= 0x40;
+            assert!(!wrong_checksums(&bad).is_empty(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_frame_of_any_length_can_be_looked_at() {
+        let frame = eth(A, B).vxlan(SERVER, CLIENT, 5).eth(B, A).vlan(3);
+        let bytes = frame
+            .ipv4(CLIENT, SERVER)
+            .tcp(1, 2)
+            .payload(b"data")
+            .bytes();
+        for length in 0..bytes.len() {
+            wrong_checksums(&bytes[..length]);
+            describe(&bytes[..length]);
+        }
+    }
+}
