@@ -69,10 +69,11 @@ fn to_instance<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32, 
     }
     let hash = flow.hash(tables);
     let backend = balance::choose(tables, endpoint, &flow, hash)?;
-    let tunnel = tunnel::towards(tables, backend.tunnel, packet.len() - IP)?;
-    tables.count_in(backend.counter, packet.len());
+    let bytes = packet.len();
+    let tunnel = tunnel::towards(tables, backend.tunnel, bytes - IP)?;
     rewrite::destination(packet, IP, &flow, backend)?;
     vxlan::push(packet, tunnel, backend, &flow, hash)?;
+    tables.count_in(backend.counter, bytes);
     Ok(tunnel.port)
 }
 
@@ -92,10 +93,11 @@ fn from_instance<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32
         return Err(answer::echo_inside(packet)?);
     }
     let nat = reverse::find(tables, index, instance, &flow)?;
-    let uplink = uplink::choose(tables, &outer, packet.len() - INNER_IP)?;
-    tables.count_out(nat.counter, packet.len() - INNER);
+    let bytes = packet.len() - INNER;
+    let uplink = uplink::choose(tables, &outer, bytes - Ethernet::LEN)?;
     rewrite::source(packet, INNER_IP, &flow, nat)?;
     vxlan::pop(packet, uplink)?;
+    tables.count_out(nat.counter, bytes);
     Ok(uplink.port)
 }
 
