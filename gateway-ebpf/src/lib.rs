@@ -62,7 +62,10 @@ fn to_instance<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32, 
         kind => return Err(parse::not_ip(kind)),
     }
     parse::unicast(packet)?;
-    let flow = parse::ipv4(packet, IP)?;
+    let flow = match parse::ipv4(packet, IP) {
+        Ok(flow) => flow,
+        Err(reason) => return Err(endpoint::refuse(packet, tables, reason)),
+    };
     let endpoint = endpoint::find(tables, &flow)?;
     if endpoint::is_for_us(endpoint, &flow)? {
         return Err(answer::echo(packet, IP)?);

@@ -3,7 +3,11 @@
 use gateway_common::{Endpoint, EndpointKey, Reason};
 
 use super::parse::Flow;
-use crate::{bucket, headers::Ipv4, packet::Tables};
+use crate::{
+    IP, bucket,
+    headers::Ipv4,
+    packet::{Packet, Tables},
+};
 
 /// The endpoint of a flow: address, protocol and port first, then the address alone.
 #[inline(always)]
@@ -14,11 +18,21 @@ pub fn find<T: Tables>(tables: &T, flow: &Flow) -> Result<Endpoint, Reason> {
             return Ok(endpoint);
         }
     }
-    let endpoint = get(tables, EndpointKey::address_v4(flow.destination)).ok_or(Reason::NotOurs)?;
-    if flow.options {
-        return Err(Reason::IpOptions);
+    get(tables, EndpointKey::address_v4(flow.destination)).ok_or(Reason::NotOurs)
+}
+
+/// What becomes of a packet that cannot be parsed for `reason`: the kernel's, if
+/// its header still tells that it is not for us.
+#[inline(always)]
+pub fn refuse<P: Packet, T: Tables>(packet: &P, tables: &T, reason: Reason) -> Reason {
+    let Some(ip) = packet.view::<Ipv4>(IP) else {
+        return reason;
+    };
+    let says_for_whom = ip.version_ihl >= Ipv4::VERSION_IHL && ip.version_ihl < 0x50;
+    if says_for_whom && get(tables, EndpointKey::address_v4(ip.destination)).is_none() {
+        return Reason::NotOurs;
     }
-    Ok(endpoint)
+    reason
 }
 
 /// Whether the packet is an echo request to the gateway itself. Everything else

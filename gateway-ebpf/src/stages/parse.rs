@@ -23,8 +23,6 @@ pub struct Flow {
     pub ttl: u8,
     /// DSCP and ECN.
     pub tos: u8,
-    /// The header has options; nothing beyond the addresses was looked at.
-    pub options: bool,
     /// "More fragments" and the fragment offset.
     pub fragment: u16,
 }
@@ -100,7 +98,6 @@ pub fn ipv4<P: Packet>(packet: &P, at: usize) -> Result<Flow, Reason> {
         protocol: ip.protocol,
         ttl: ip.ttl,
         tos: ip.tos,
-        options: false,
         fragment: ip.fragment & Ipv4::FRAGMENT_MASK,
     };
     let length = u16::from_be(ip.length) as usize;
@@ -111,8 +108,7 @@ pub fn ipv4<P: Packet>(packet: &P, at: usize) -> Result<Flow, Reason> {
         if ip.version_ihl & 15 < 5 {
             return Err(Reason::IpHeaderLength);
         }
-        flow.options = true;
-        return Ok(flow);
+        return Err(Reason::IpOptions);
     }
     if length > packet.len() - at {
         return Err(Reason::Truncated);

@@ -14,9 +14,6 @@ pub fn find<'t, T: Tables>(
     instance: &Instance,
     flow: &Flow,
 ) -> Result<&'t SourceNat, Reason> {
-    if flow.options {
-        return Err(Reason::IpOptions);
-    }
     if instance.inside[0].contains(flow.destination)
         || instance.inside[1].contains(flow.destination)
     {
