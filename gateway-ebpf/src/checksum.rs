@@ -18,6 +18,17 @@ pub const fn update(checksum: u16, delta: u16) -> u16 {
     !fold((!checksum) as u32 + delta as u32)
 }
 
+/// The same where nothing but zeroes may be left to sum up: the delta then yields
+/// 0, which would be wrong, and all ones are right. They are right for any other
+/// sum that yields 0, too, since both are zero in one's complement.
+#[inline(always)]
+pub const fn update_nonzero(checksum: u16, delta: u16) -> u16 {
+    match update(checksum, delta) {
+        0 => 0xffff,
+        sum => sum,
+    }
+}
+
 /// The same for UDP, where 0 means "no checksum" and stays so, and a computed 0
 /// is sent as all ones (RFC 768).
 #[inline(always)]
@@ -25,10 +36,7 @@ pub const fn update_udp(checksum: u16, delta: u16) -> u16 {
     if checksum == 0 {
         return 0;
     }
-    match update(checksum, delta) {
-        0 => 0xffff,
-        sum => sum,
-    }
+    update_nonzero(checksum, delta)
 }
 
 /// Delta of replacing the words `old` by `new`.

@@ -115,7 +115,7 @@ fn echo_reply<P: Packet>(packet: &mut P, at: usize) -> Result<(), Reason> {
     }
     icmp.kind = Icmp::ECHO_REPLY;
     let request = u16::from_ne_bytes([Icmp::ECHO_REQUEST, 0]);
-    icmp.checksum = checksum::update(icmp.checksum, checksum::delta(&[request], &[0]));
+    icmp.checksum = checksum::update_nonzero(icmp.checksum, checksum::delta(&[request], &[0]));
     let ip = packet.need_mut::<Ipv4>(at)?;
     (ip.source, ip.destination) = (ip.destination, ip.source);
     let old = u16::from_ne_bytes([ip.ttl, 0]);
