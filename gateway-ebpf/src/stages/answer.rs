@@ -33,8 +33,13 @@ pub fn arp_inside<P: Packet, T: Tables>(
     tables: &T,
     outer: &Outer,
 ) -> Result<Reason, Reason> {
-    let sender = packet.need::<Arp>(INNER_IP)?.sender;
-    source::instance(tables, outer, sender)?;
+    let ethernet = packet.need::<Ethernet>(INNER)?.macs;
+    let arp = packet.need::<Arp>(INNER_IP)?;
+    let asker = macs([0; 6], arp.sender_mac);
+    let (_, instance) = source::instance(tables, outer, arp.sender)?;
+    if !source::is_from(ethernet, instance) || !source::is_from(asker, instance) {
+        return Err(Reason::SpoofedMac);
+    }
     let router = match arp_request(packet, INNER_IP)? {
         Some(target) => source::router(tables, outer, target),
         None => None,

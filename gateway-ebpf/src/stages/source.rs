@@ -1,6 +1,6 @@
 //! Who sends from inside, and is it really them?
 
-use gateway_common::{Instance, InstanceKey, Reason, Reference};
+use gateway_common::{Instance, InstanceKey, Macs, Reason, Reference};
 
 use super::{parse::Flow, vxlan::Outer};
 use crate::{
@@ -49,6 +49,13 @@ pub fn addressed_to_router<P: Packet>(packet: &P, instance: &Instance) -> Result
         return Err(Reason::InnerNotForRouter);
     }
     Err(Reason::SpoofedMac)
+}
+
+/// Whether the source in a pair of MACs is the instance's.
+#[inline(always)]
+pub const fn is_from([_, b, c]: Macs, instance: &Instance) -> bool {
+    let [_, y, z] = instance.macs;
+    (b ^ y) & !DESTINATION_END | (c ^ z) == 0
 }
 
 /// Whether an instance pings its virtual router.
