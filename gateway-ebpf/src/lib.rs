@@ -6,7 +6,12 @@
 //! XDP program (see `bpf/`) and under `cargo test` on a packet in a `Vec`.
 #![no_std]
 
+#[cfg(not(target_arch = "bpf"))]
+extern crate std;
+
 pub mod bucket;
+#[cfg(not(target_arch = "bpf"))]
+pub mod buffer;
 pub mod checksum;
 pub mod hash;
 pub mod headers;
