@@ -1,3 +1,5 @@
 //! Lingyun's lab and test tools.
 
+pub mod cases;
+pub mod harness;
 pub mod packet;

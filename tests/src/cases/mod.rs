@@ -1,0 +1,242 @@
+//! The case list: every path and every refusal of the packet path, once.
+//!
+//! `tests/stages.rs` runs it on the library, `tests/fixtures.rs` in the kernel.
+//! See docs/testing.md for how to read and add one.
+
+mod answers;
+mod cuts;
+mod floating;
+mod guest;
+mod limits;
+mod malformed;
+mod passed;
+mod service;
+mod single_arm;
+pub mod site;
+mod tunnel;
+
+use gateway_common::{Outcome, Reason};
+
+use crate::packet::Frame;
+use site::Site;
+
+/// One thing shown, in one or more packets.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What is shown.
+    pub name: String,
+    /// Where it plays.
+    pub site: Site,
+    /// The packets, in order.
+    pub steps: Vec<Step>,
+    /// What must hold for the outputs taken together.
+    pub together: Together,
+    /// Why the kernel runner cannot show it.
+    pub host_only: Option<&'static str>,
+}
+
+/// What must hold for the outputs of all steps of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Together {
+    /// Nothing more than for each.
+    Nothing,
+    /// One backend, one outer source port.
+    OneFlow,
+    /// Every backend, and nearly as many outer source ports as packets.
+    Spread,
+}
+
+/// Which of the three programs a packet arrives at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Program {
+    /// For interfaces that face the public network.
+    Public,
+    /// For interfaces that face the underlay.
+    Underlay,
+    /// For an interface that is both.
+    SingleArm,
+}
+
+/// One packet and what must become of it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Where it arrives.
+    pub program: Program,
+    /// Free bytes in front of it; only the host runner can set them.
+    pub headroom: usize,
+    /// The frame.
+    pub input: Vec<u8>,
+    /// What must become of it.
+    pub expect: Expect,
+}
+
+/// What must become of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// The kernel gets it, unchanged.
+    Passed(Reason),
+    /// It is gone.
+    Dropped(Reason),
+    /// It is sent back as this frame.
+    Answered(Reason, Vec<u8>),
+    /// It leaves by the underlay as one of these frames; the outer UDP source port
+    /// is only checked for its range. With each, the counter that it moves.
+    Encapsulated(Vec<(&'static str, Vec<u8>)>),
+    /// It leaves by the public interface as this frame, and moves this counter.
+    Decapsulated(&'static str, Vec<u8>),
+}
+
+impl Expect {
+    /// The reason that the packet's way ends with, if it ends.
+    pub fn reason(&self) -> Option<Reason> {
+        match *self {
+            Self::Passed(reason) | Self::Dropped(reason) | Self::Answered(reason, _) => {
+                Some(reason)
+            }
+            Self::Encapsulated(_) | Self::Decapsulated(..) => None,
+        }
+    }
+}
+
+/// Reasons that no case can reach, and why.
+pub const UNREACHABLE: &[(Reason, &str)] = &[];
+
+/// All cases.
+pub fn all() -> Vec<Case> {
+    [
+        service::cases(),
+        floating::cases(),
+        answers::cases(),
+        passed::cases(),
+        malformed::cases(),
+        tunnel::cases(),
+        guest::cases(),
+        limits::cases(),
+        single_arm::cases(),
+        cuts::cases(),
+    ]
+    .concat()
+}
+
+/// A case at the usual site.
+fn case(name: impl Into<String>, steps: impl IntoIterator<Item = Step>) -> Case {
+    Case {
+        name: name.into(),
+        site: Site::default(),
+        steps: steps.into_iter().collect(),
+        together: Together::Nothing,
+        host_only: None,
+    }
+}
+
+impl Case {
+    fn at(self, site: Site) -> Self {
+        Self { site, ..self }
+    }
+
+    fn together(self, together: Together) -> Self {
+        Self { together, ..self }
+    }
+
+    fn host_only(self, why: &'static str) -> Self {
+        Self {
+            host_only: Some(why),
+            ..self
+        }
+    }
+}
+
+/// A frame that arrives at a program; becomes a [`Step`] by saying what must become of it.
+struct Arrival {
+    program: Program,
+    headroom: usize,
+    input: Vec<u8>,
+}
+
+fn arrive(program: Program, frame: Frame) -> Arrival {
+    Arrival {
+        program,
+        headroom: 256,
+        input: frame.bytes(),
+    }
+}
+
+/// The frame comes from the public network.
+fn public(frame: Frame) -> Arrival {
+    arrive(Program::Public, frame)
+}
+
+/// The frame comes from the underlay.
+fn underlay(frame: Frame) -> Arrival {
+    arrive(Program::Underlay, frame)
+}
+
+/// The frame comes from an interface that is both.
+fn single_arm(frame: Frame) -> Arrival {
+    arrive(Program::SingleArm, frame)
+}
+
+impl Arrival {
+    fn headroom(self, headroom: usize) -> Self {
+        Self { headroom, ..self }
+    }
+
+    fn expect(self, expect: Expect) -> Step {
+        let Self {
+            program,
+            headroom,
+            input,
+        } = self;
+        Step {
+            program,
+            headroom,
+            input,
+            expect,
+        }
+    }
+
+    fn passed(self, reason: Reason) -> Step {
+        assert_eq!(
+            reason.outcome(),
+            Outcome::Passed,
+            "{reason:?} does not pass packets"
+        );
+        self.expect(Expect::Passed(reason))
+    }
+
+    fn dropped(self, reason: Reason) -> Step {
+        assert_eq!(
+            reason.outcome(),
+            Outcome::Dropped,
+            "{reason:?} does not drop packets"
+        );
+        self.expect(Expect::Dropped(reason))
+    }
+
+    fn answered(self, reason: Reason, frame: Frame) -> Step {
+        assert_eq!(
+            reason.outcome(),
+            Outcome::Answered,
+            "{reason:?} does not answer packets"
+        );
+        self.expect(Expect::Answered(reason, frame.bytes()))
+    }
+
+    /// Encapsulated to the one backend that there is.
+    fn to_backend(self, counter: &'static str, frame: Frame) -> Step {
+        self.to_any([(counter, frame)])
+    }
+
+    /// Encapsulated to one of several backends.
+    fn to_any(self, any: impl IntoIterator<Item = (&'static str, Frame)>) -> Step {
+        let any = any
+            .into_iter()
+            .map(|(counter, frame)| (counter, frame.bytes()));
+        self.expect(Expect::Encapsulated(any.collect()))
+    }
+
+    /// Decapsulated to the border router.
+    fn to_public(self, counter: &'static str, frame: Frame) -> Step {
+        self.expect(Expect::Decapsulated(counter, frame.bytes()))
+    }
+}

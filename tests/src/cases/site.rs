@@ -1,0 +1,353 @@
+//! The site that all cases play at: who is where, and what is known of the way there.
+
+use std::net::Ipv4Addr;
+
+use gateway_common::{EndpointKey, InstanceKey, Reference, vni_word};
+use lingyun::{
+    config::{
+        Backend, FloatingIp, Gateway, Host, Instance, InstanceId, LoadBalancer, Mac, Protocol,
+        Subnet, Topology, Vpc,
+    },
+    model::{self, Label, Tables},
+    reachability::{Interface, NeighbourState, NextHop, Reachability},
+};
+
+use crate::packet::{self, Frame, eth};
+
+const fn ip(a: u8, b: u8, c: u8, d: u8) -> Ipv4Addr {
+    Ipv4Addr::new(a, b, c, d)
+}
+
+/// Somebody on the Internet.
+pub const CLIENT: Ipv4Addr = ip(198, 51, 100, 10);
+/// Load balancers of the shop: tcp/443, tcp/81, tcp/82, udp/53.
+pub const VIP: Ipv4Addr = ip(203, 0, 113, 10);
+/// Floating IP of the shop's bastion.
+pub const FLOATING: Ipv4Addr = ip(203, 0, 113, 20);
+/// Floating IP of the other tenant's instance with the bastion's address.
+pub const OTHER_FLOATING: Ipv4Addr = ip(203, 0, 113, 21);
+/// A load balancer of the other tenant: tcp/443.
+pub const OTHER_VIP: Ipv4Addr = ip(203, 0, 113, 30);
+/// The node's own public address: the kernel's business.
+pub const NODE: Ipv4Addr = ip(192, 0, 2, 10);
+/// The border router.
+pub const BORDER: Ipv4Addr = ip(192, 0, 2, 9);
+
+/// The VTEP that all gateways share.
+pub const ANYCAST: Ipv4Addr = ip(10, 0, 0, 100);
+/// This gateway's own VTEP.
+pub const OWN_VTEP: Ipv4Addr = ip(10, 0, 0, 11);
+/// Host of web-1, dns and bastion.
+pub const HOST_A: Ipv4Addr = ip(10, 0, 1, 2);
+/// Host of web-2 and of the other tenant's instances.
+pub const HOST_B: Ipv4Addr = ip(10, 0, 2, 2);
+/// Host of lost; its next hop has no MAC yet.
+pub const HOST_C: Ipv4Addr = ip(10, 0, 3, 2);
+
+/// VNI of the shop.
+pub const SHOP: u32 = 5_001;
+/// VNI of the other tenant, who uses the same private addresses.
+pub const OTHER: u32 = 5_002;
+/// Virtual router of both tenants.
+pub const ROUTER: Ipv4Addr = ip(172, 16, 1, 1);
+/// Serves tcp/443 on 8443; the other tenant has one with this address, too.
+pub const WEB_1: Ipv4Addr = ip(172, 16, 1, 11);
+/// Serves tcp/443 on 8443.
+pub const WEB_2: Ipv4Addr = ip(172, 16, 1, 12);
+/// Serves udp/53 on 5353.
+pub const DNS: Ipv4Addr = ip(172, 16, 1, 13);
+/// Has a floating IP; the other tenant has one with this address, too.
+pub const BASTION: Ipv4Addr = ip(172, 16, 1, 20);
+/// Lives on the host that cannot be reached.
+pub const LOST: Ipv4Addr = ip(172, 16, 1, 30);
+
+/// Border router's MAC.
+pub const BORDER_MAC: packet::Mac = [0x02, 0, 0, 0, 1, 1];
+/// MAC of our public interface.
+pub const PUBLIC_MAC: packet::Mac = [0x02, 0, 0, 0, 1, 2];
+/// MAC of our interface in the underlay.
+pub const UNDERLAY_MAC: packet::Mac = [0x02, 0, 0, 0, 2, 1];
+/// MAC of the underlay's router.
+pub const SPINE_MAC: packet::Mac = [0x02, 0, 0, 0, 2, 2];
+/// MAC of the shop's virtual router.
+pub const ROUTER_MAC: packet::Mac = [0x02, 0x5e, 0, 0, 0, 1];
+/// MAC of the other tenant's virtual router.
+pub const OTHER_ROUTER_MAC: packet::Mac = [0x02, 0x5e, 0, 0, 0, 2];
+
+/// MAC of an instance: its VPC and the last byte of its address.
+pub const fn mac_of(vni: u32, ip: Ipv4Addr) -> packet::Mac {
+    [0x02, 0xaa, 0, 0, (vni - 5_000) as u8, ip.octets()[3]]
+}
+
+/// The kernel's index of the public interface: loopback, so that a test run in
+/// the kernel arrives by it.
+pub const PUBLIC_INDEX: u32 = 1;
+/// The kernel's index of the interface in the underlay; the kernel runner makes it.
+pub const UNDERLAY_INDEX: u32 = 100;
+
+/// Longest IP packet on the public side.
+pub const PUBLIC_MTU: usize = 1_500;
+/// Longest inner IP packet that fits into the underlay's 1600 bytes.
+pub const TUNNEL_MTU: usize = 1_550;
+
+/// What is special about the site in a case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Site {
+    /// All is well, except that host C cannot be reached.
+    #[default]
+    Usual,
+    /// The border router's MAC is not known.
+    NoUplink,
+    /// Two public endpoints and one instance point to records that do not exist.
+    Inconsistent,
+}
+
+impl Site {
+    /// All sites.
+    pub const ALL: [Self; 3] = [Self::Usual, Self::NoUplink, Self::Inconsistent];
+
+    /// What the agent would write.
+    pub fn tables(self) -> Tables {
+        let topology = topology();
+        let mut reach = reachability();
+        if self == Self::NoUplink {
+            reach.uplinks[0].mac = None;
+        }
+        let mut tables = model::build(&topology, &topology.gateways[0], &reach);
+        if self == Self::Inconsistent {
+            corrupt(&mut tables);
+        }
+        tables
+    }
+}
+
+/// Index beyond every table.
+const NOWHERE: u32 = 0x00ff_ffff;
+
+fn corrupt(tables: &mut Tables) {
+    let key = |ip| EndpointKey::address_v4(model::word(ip)).0;
+    let floating = gateway_common::Endpoint::floating(NOWHERE).0;
+    tables.endpoints.insert(key(FLOATING), floating);
+    let vip = EndpointKey::v4(model::word(VIP), 6, 443_u16.to_be()).0;
+    tables
+        .endpoints
+        .insert(vip, gateway_common::Endpoint::service(NOWHERE, 1_021).0);
+    let bastion = InstanceKey::v4(vni_word(SHOP), model::word(BASTION)).0;
+    tables
+        .instance_keys
+        .insert(bastion, Reference::new(Reference::INSTANCE, NOWHERE).0);
+}
+
+/// Name of a counter: `web/web-1` for a backend, `floating/203.0.113.20`.
+pub fn counter(tables: &Tables, name: &str) -> u32 {
+    let topology = topology();
+    let label = |label: &Label| match *label {
+        Label::None => String::new(),
+        Label::Backend {
+            load_balancer,
+            backend,
+            ..
+        } => {
+            let service = &topology.load_balancers[load_balancer];
+            let instance = topology.instance(service.backends[backend].instance);
+            format!("{}/{}", service.name, instance.name)
+        }
+        Label::Floating(index) => format!("floating/{}", topology.floating_ips[index].ip),
+    };
+    let found = tables
+        .labels
+        .iter()
+        .position(|candidate| label(candidate) == name);
+    found.unwrap_or_else(|| panic!("no counter is called `{name}`")) as u32
+}
+
+/// A frame from the border router.
+pub fn from_border() -> Frame {
+    eth(BORDER_MAC, PUBLIC_MAC)
+}
+
+/// A frame to the border router.
+pub fn to_border() -> Frame {
+    eth(PUBLIC_MAC, BORDER_MAC)
+}
+
+/// A tunnel from a host, as it arrives.
+pub fn from_host(host: Ipv4Addr, vni: u32) -> Frame {
+    eth(SPINE_MAC, UNDERLAY_MAC).vxlan(host, ANYCAST, vni)
+}
+
+/// A tunnel to a host, as the gateway sends it. The UDP source port is up to it.
+pub fn to_host(host: Ipv4Addr, vni: u32) -> Frame {
+    eth(UNDERLAY_MAC, SPINE_MAC).vxlan(ANYCAST, host, vni).id(0)
+}
+
+/// What an instance of the shop sends to its virtual router, as it arrives.
+pub fn from_instance(host: Ipv4Addr, instance: Ipv4Addr) -> Frame {
+    from_host(host, SHOP).eth(mac_of(SHOP, instance), ROUTER_MAC)
+}
+
+/// What an instance of the shop gets from its virtual router, as the gateway sends it.
+pub fn to_instance(host: Ipv4Addr, instance: Ipv4Addr) -> Frame {
+    to_host(host, SHOP).eth(ROUTER_MAC, mac_of(SHOP, instance))
+}
+
+fn vpc(name: &str, vni: u32, router_mac: packet::Mac, members: &[(&str, Ipv4Addr, usize)]) -> Vpc {
+    let cidr = "172.16.1.0/24".parse().expect("a prefix");
+    Vpc {
+        name: name.into(),
+        vni,
+        cidrs: vec![cidr],
+        router_mac: Mac(router_mac),
+        subnets: vec![Subnet {
+            name: "zone-1".into(),
+            cidr,
+            router: ROUTER.into(),
+        }],
+        instances: members
+            .iter()
+            .map(|&(name, ip, host)| Instance {
+                name: name.into(),
+                ip: ip.into(),
+                mac: Mac(mac_of(vni, ip)),
+                host,
+            })
+            .collect(),
+    }
+}
+
+fn service(
+    name: &str,
+    vip: Ipv4Addr,
+    (protocol, port): (Protocol, u16),
+    backends: &[(InstanceId, u16, u16)],
+) -> LoadBalancer {
+    LoadBalancer {
+        name: name.into(),
+        vip: vip.into(),
+        protocol,
+        port,
+        backends: backends
+            .iter()
+            .map(|&(instance, port, weight)| Backend {
+                instance,
+                port,
+                weight,
+            })
+            .collect(),
+    }
+}
+
+/// The site's topology.
+pub fn topology() -> Topology {
+    let [a, b, c] = [0, 1, 2];
+    let [shop, other] = [0, 1];
+    let id = |vpc, instance| InstanceId { vpc, instance };
+    let host = |name: &str, vtep: Ipv4Addr| Host {
+        name: name.into(),
+        vtep: vtep.into(),
+    };
+    Topology {
+        anycast_vtep: ANYCAST.into(),
+        seed: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
+        gateways: vec![Gateway {
+            name: "gw1".into(),
+            public: vec!["public".into()],
+            underlay: vec!["underlay".into()],
+            vtep: OWN_VTEP.into(),
+        }],
+        hosts: vec![
+            host("host-a", HOST_A),
+            host("host-b", HOST_B),
+            host("host-c", HOST_C),
+        ],
+        vpcs: vec![
+            vpc(
+                "shop",
+                SHOP,
+                ROUTER_MAC,
+                &[
+                    ("web-1", WEB_1, a),
+                    ("web-2", WEB_2, b),
+                    ("dns", DNS, a),
+                    ("bastion", BASTION, a),
+                    ("lost", LOST, c),
+                ],
+            ),
+            vpc(
+                "other",
+                OTHER,
+                OTHER_ROUTER_MAC,
+                &[("web-1", WEB_1, b), ("bastion", BASTION, b)],
+            ),
+        ],
+        load_balancers: vec![
+            service(
+                "web",
+                VIP,
+                (Protocol::Tcp, 443),
+                &[(id(shop, 0), 8_443, 1), (id(shop, 1), 8_443, 1)],
+            ),
+            service(
+                "names",
+                VIP,
+                (Protocol::Udp, 53),
+                &[(id(shop, 2), 5_353, 1)],
+            ),
+            service("lost", VIP, (Protocol::Tcp, 81), &[(id(shop, 4), 80, 1)]),
+            service("drained", VIP, (Protocol::Tcp, 82), &[(id(shop, 0), 82, 0)]),
+            service(
+                "other",
+                OTHER_VIP,
+                (Protocol::Tcp, 443),
+                &[(id(other, 0), 8_443, 1)],
+            ),
+        ],
+        floating_ips: vec![
+            FloatingIp {
+                ip: FLOATING.into(),
+                instance: id(shop, 3),
+            },
+            FloatingIp {
+                ip: OTHER_FLOATING.into(),
+                instance: id(other, 1),
+            },
+        ],
+    }
+}
+
+/// What netlink would say at the site.
+pub fn reachability() -> Reachability {
+    let interface = |ifindex, mac, mtu| Interface {
+        ifindex,
+        mac: Mac(mac),
+        mtu,
+        up: true,
+    };
+    let hop = |interface: &str, address: Ipv4Addr, mac: Option<packet::Mac>| NextHop {
+        interface: interface.into(),
+        address: address.into(),
+        mac: mac.map(Mac),
+        state: mac.map_or(NeighbourState::Incomplete, |_| NeighbourState::Reachable),
+    };
+    let spine = ip(10, 0, 11, 1);
+    Reachability {
+        interfaces: [
+            (
+                "public".into(),
+                interface(PUBLIC_INDEX, PUBLIC_MAC, PUBLIC_MTU as u32),
+            ),
+            (
+                "underlay".into(),
+                interface(UNDERLAY_INDEX, UNDERLAY_MAC, 1_600),
+            ),
+        ]
+        .into(),
+        tunnels: [
+            (HOST_A.into(), vec![hop("underlay", spine, Some(SPINE_MAC))]),
+            (HOST_B.into(), vec![hop("underlay", spine, Some(SPINE_MAC))]),
+            (HOST_C.into(), vec![hop("underlay", ip(10, 0, 12, 1), None)]),
+        ]
+        .into(),
+        uplinks: vec![hop("public", BORDER, Some(BORDER_MAC))],
+    }
+}

@@ -1,0 +1,197 @@
+//! The library on a frame in a `Vec` and tables in memory.
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use gateway_common::{
+    BUCKET_SLOTS, Backend, Bucket, Counter, Instance, Interface, NextHop, Outcome, Reason,
+    ReasonCount, SourceNat, Tunnel,
+};
+use gateway_ebpf::{
+    bucket,
+    buffer::Buffer,
+    packet::{self, Verdict},
+};
+use lingyun::model::{self, Entries};
+
+use super::{Action, Observed, Runner};
+use crate::cases::{Program, Step, site::PUBLIC_INDEX};
+
+/// Tables as the model computes them, with exact-match tables placed in buckets.
+pub struct HostTables {
+    model: model::Tables,
+    endpoints: Vec<Bucket>,
+    instance_keys: Vec<Bucket>,
+    reverse: Vec<Bucket>,
+    counters: RefCell<BTreeMap<u32, Counter>>,
+    reasons: RefCell<BTreeMap<Reason, ReasonCount>>,
+}
+
+impl HostTables {
+    /// Places what the model computed.
+    pub fn new(model: model::Tables) -> Self {
+        let [endpoints, instance_keys, reverse] =
+            [&model.endpoints, &model.instance_keys, &model.reverse].map(place);
+        Self {
+            model,
+            endpoints,
+            instance_keys,
+            reverse,
+            counters: RefCell::default(),
+            reasons: RefCell::default(),
+        }
+    }
+
+    fn device(&self, port: u32) -> u32 {
+        self.model.ports.get(port as usize).copied().unwrap_or(0)
+    }
+}
+
+/// Buckets that hold all entries: each key in the emptier of its two places, in as
+/// few buckets as that works with.
+fn place(entries: &Entries) -> Vec<Bucket> {
+    let mut size = entries.len().div_ceil(BUCKET_SLOTS).next_power_of_two();
+    loop {
+        if let Some(buckets) = try_place(entries, size) {
+            return buckets;
+        }
+        size *= 2;
+    }
+}
+
+fn try_place(entries: &Entries, size: usize) -> Option<Vec<Bucket>> {
+    let mut buckets = vec![Bucket::default(); size];
+    for (&key, &value) in entries {
+        let free = |&place: &usize| buckets[place].keys.iter().filter(|&&k| k == 0).count();
+        let places = bucket::places(key).map(|place| place as usize & (size - 1));
+        let place = places.into_iter().max_by_key(free)?;
+        let bucket = &mut buckets[place];
+        let slot = bucket.keys.iter().position(|&key| key == 0)?;
+        (bucket.keys[slot], bucket.values[slot]) = (key, value);
+    }
+    Some(buckets)
+}
+
+/// The bucket at a place: as many low bits as there are buckets.
+fn at(buckets: &[Bucket], place: u32) -> Option<&Bucket> {
+    buckets.get(place as usize & (buckets.len() - 1))
+}
+
+impl packet::Tables for HostTables {
+    fn seed(&self) -> [u64; 2] {
+        self.model.config.seed
+    }
+
+    fn vteps(&self) -> [u32; 2] {
+        let config = &self.model.config;
+        [config.anycast_vtep[0], config.own_vtep[0]]
+    }
+
+    fn endpoints(&self, place: u32) -> Option<&Bucket> {
+        at(&self.endpoints, place)
+    }
+
+    fn instance_keys(&self, place: u32) -> Option<&Bucket> {
+        at(&self.instance_keys, place)
+    }
+
+    fn reverse(&self, place: u32) -> Option<&Bucket> {
+        at(&self.reverse, place)
+    }
+
+    fn ring(&self, slot: u32) -> Option<u64> {
+        self.model.ring.get(slot as usize).copied()
+    }
+
+    fn backend(&self, index: u32) -> Option<&Backend> {
+        self.model.backends.get(index as usize)
+    }
+
+    fn tunnel(&self, index: u32) -> Option<&Tunnel> {
+        self.model.tunnels.get(index as usize)
+    }
+
+    fn instance(&self, index: u32) -> Option<&Instance> {
+        self.model.instances.get(index as usize)
+    }
+
+    fn source_nat(&self, index: u32) -> Option<&SourceNat> {
+        self.model.source_nats.get(index as usize)
+    }
+
+    fn uplink(&self, slot: u32) -> Option<&NextHop> {
+        self.model.uplinks.get(slot as usize)
+    }
+
+    fn interface(&self, slot: u32) -> Option<&Interface> {
+        self.model.interfaces.get(slot as usize)
+    }
+
+    fn count_in(&self, counter: u32, bytes: usize) {
+        let mut counters = self.counters.borrow_mut();
+        let count = counters.entry(counter).or_default();
+        count.in_packets += 1;
+        count.in_bytes += bytes as u64;
+    }
+
+    fn count_out(&self, counter: u32, bytes: usize) {
+        let mut counters = self.counters.borrow_mut();
+        let count = counters.entry(counter).or_default();
+        count.out_packets += 1;
+        count.out_bytes += bytes as u64;
+    }
+
+    fn count_reason(&self, reason: Reason, bytes: usize) {
+        let mut reasons = self.reasons.borrow_mut();
+        let count = reasons.entry(reason).or_default();
+        count.packets += 1;
+        count.bytes += bytes as u64;
+    }
+}
+
+/// Sends packets through the library.
+pub struct Host {
+    tables: HostTables,
+}
+
+impl Host {
+    /// A gateway with these tables.
+    pub fn new(model: model::Tables) -> Self {
+        Self {
+            tables: HostTables::new(model),
+        }
+    }
+
+    /// Sends one frame in by a program.
+    pub fn send(&self, program: Program, frame: &[u8], headroom: usize) -> Observed {
+        let mut packet = Buffer::new(frame, headroom, PUBLIC_INDEX);
+        let verdict = match program {
+            Program::Public => gateway_ebpf::public(&mut packet, &self.tables),
+            Program::Underlay => gateway_ebpf::underlay(&mut packet, &self.tables),
+            Program::SingleArm => gateway_ebpf::single_arm(&mut packet, &self.tables),
+        };
+        let action = match verdict {
+            Verdict::Redirect(port) => Action::Redirect(self.tables.device(port)),
+            Verdict::End(reason) => match reason.outcome() {
+                Outcome::Passed => Action::Pass,
+                Outcome::Answered => Action::Transmit,
+                Outcome::Dropped => Action::Drop,
+            },
+        };
+        Observed {
+            action,
+            output: packet.frame().to_vec(),
+            counters: self.tables.counters.take(),
+            reasons: self.tables.reasons.take(),
+        }
+    }
+}
+
+impl Runner for Host {
+    fn run(&mut self, step: &Step, _device: Option<u32>) -> anyhow::Result<Observed> {
+        Ok(self.send(step.program, &step.input, step.headroom))
+    }
+
+    fn can_send(&self, _step: &Step) -> bool {
+        true
+    }
+}

@@ -1,0 +1,210 @@
+//! The real object in the real kernel, one packet at a time (BPF_PROG_TEST_RUN),
+//! with maps that the agent's own data path filled.
+
+use std::{collections::BTreeMap, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, bail, ensure};
+use aya::programs::{TestRun, TestRunOptions};
+use gateway_common::{Counter, Reason, ReasonCount};
+use lingyun::datapath::{Datapath, Options, Role};
+
+use super::{Action, Observed, Runner};
+use crate::cases::{
+    Program, Step,
+    site::{PUBLIC_INDEX, Site, UNDERLAY_INDEX},
+};
+
+/// A test run refuses less than an Ethernet header.
+const SHORTEST: usize = 14;
+
+/// Room for the longest frame of a case after a push.
+const ROOM: usize = 4_096;
+
+/// Where the object is: `$LINGYUN_BPF_OBJECT`, or where `cargo xtask build` puts it.
+pub fn object_path() -> PathBuf {
+    const BUILT: &str = "../target/bpf/bpfel-unknown-none/bpf/gateway-ebpf";
+    std::env::var_os("LINGYUN_BPF_OBJECT")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(BUILT))
+}
+
+/// Why nothing can be run in this kernel, if so. Otherwise the calling thread, and
+/// all that it starts from now on, are in a network namespace of their own with
+/// the site's devices.
+pub fn unavailable() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("BPF_PROG_TEST_RUN needs root".into());
+    }
+    match aya::sys::is_map_supported(aya::maps::MapType::Array) {
+        Ok(true) => {}
+        Ok(false) => return Some("this kernel has no BPF".into()),
+        Err(error) => return Some(format!("this kernel does not let us use BPF: {error}")),
+    }
+    own_network().err().map(|error| format!("{error:#}"))
+}
+
+/// A network namespace with loopback (the public interface) and a veth (the
+/// underlay's), which goes with the process.
+fn own_network() -> Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+        .context("cannot make a network namespace")?;
+    let index = UNDERLAY_INDEX.to_string();
+    let veth = ["link", "add", "underlay", "index", &index, "type", "veth"];
+    let output = Command::new("ip")
+        .args(veth)
+        .output()
+        .context("cannot run `ip`")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "cannot make a veth device: {}",
+        said.trim()
+    );
+    Ok(())
+}
+
+/// Sends packets through the kernel's program.
+pub struct Kernel {
+    object: Vec<u8>,
+    pins: tempfile::TempDir,
+    /// Loaded data paths by site and by the only device that redirects can go to.
+    loaded: BTreeMap<(Site, u32), Loaded>,
+    site: Site,
+}
+
+/// A loaded data path, and what its counters said when they were last read.
+struct Loaded {
+    datapath: Datapath,
+    counters: Vec<Counter>,
+    reasons: Vec<(Reason, ReasonCount)>,
+}
+
+impl Kernel {
+    /// Reads the object; data paths are loaded when the first case needs them.
+    pub fn new() -> Result<Self> {
+        let path = object_path();
+        let object = std::fs::read(&path).with_context(|| {
+            format!(
+                "no BPF object at {}: type `cargo xtask build`",
+                path.display()
+            )
+        })?;
+        Ok(Self {
+            object,
+            pins: tempfile::tempdir()?,
+            loaded: BTreeMap::new(),
+            site: Site::default(),
+        })
+    }
+
+    /// The site where the next packets play.
+    pub fn go_to(&mut self, site: Site) -> &mut Self {
+        self.site = site;
+        self
+    }
+
+    /// The data path of the site whose only filled port leads to `device`: where a
+    /// redirect goes cannot be seen in a test run, but that it fails can.
+    fn loaded(&mut self, device: u32) -> Result<&mut Loaded> {
+        let key = (self.site, device);
+        if !self.loaded.contains_key(&key) {
+            let mut tables = self.site.tables();
+            for port in tables.ports.iter_mut().filter(|port| **port != device) {
+                *port = 0;
+            }
+            let options = Options {
+                object: &self.object,
+                pin_dir: self.pins.path().into(),
+            };
+            let datapath = Datapath::load(&options, &tables)?;
+            let (counters, reasons) = (datapath.counters()?, datapath.reasons()?);
+            self.loaded.insert(
+                key,
+                Loaded {
+                    datapath,
+                    counters,
+                    reasons,
+                },
+            );
+        }
+        Ok(self.loaded.get_mut(&key).expect("just inserted"))
+    }
+}
+
+impl Runner for Kernel {
+    fn run(&mut self, step: &Step, device: Option<u32>) -> Result<Observed> {
+        let device = device.unwrap_or(PUBLIC_INDEX);
+        let loaded = self.loaded(device)?;
+        let role = match step.program {
+            Program::Public => Role::Public,
+            Program::Underlay => Role::Underlay,
+            Program::SingleArm => Role::SingleArm,
+        };
+        let mut output = vec![0; ROOM];
+        let result = loaded
+            .datapath
+            .program(role)?
+            .test_run(TestRunOptions {
+                data_in: Some(&step.input),
+                data_out: Some(&mut output),
+                ..TestRunOptions::default()
+            })
+            .context("BPF_PROG_TEST_RUN failed")?;
+        output.truncate(result.data_size_out as usize);
+        let action = match result.return_value {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Transmit,
+            4 => Action::Redirect(device),
+            other => bail!("the program returned {other}, which is no XDP action to expect"),
+        };
+        let (counters, reasons) = loaded.moved()?;
+        Ok(Observed {
+            action,
+            output,
+            counters,
+            reasons,
+        })
+    }
+
+    fn can_send(&self, step: &Step) -> bool {
+        step.input.len() >= SHORTEST
+    }
+}
+
+impl Loaded {
+    /// What moved since it was last asked.
+    fn moved(&mut self) -> Result<(BTreeMap<u32, Counter>, BTreeMap<Reason, ReasonCount>)> {
+        let counters = std::mem::replace(&mut self.counters, self.datapath.counters()?);
+        let reasons = std::mem::replace(&mut self.reasons, self.datapath.reasons()?);
+        let changed = |(now, before): (&Counter, &Counter)| Counter {
+            in_packets: now.in_packets - before.in_packets,
+            in_bytes: now.in_bytes - before.in_bytes,
+            out_packets: now.out_packets - before.out_packets,
+            out_bytes: now.out_bytes - before.out_bytes,
+        };
+        let counters = (0..).zip(self.counters.iter().zip(&counters).map(changed));
+        let reasons = self
+            .reasons
+            .iter()
+            .zip(&reasons)
+            .map(|((reason, now), (_, before))| {
+                let packets = now.packets - before.packets;
+                (
+                    *reason,
+                    ReasonCount {
+                        packets,
+                        bytes: now.bytes - before.bytes,
+                    },
+                )
+            });
+        Ok((
+            counters
+                .filter(|(_, count)| *count != Counter::default())
+                .collect(),
+            reasons
+                .filter(|(_, count)| *count != ReasonCount::default())
+                .collect(),
+        ))
+    }
+}

@@ -1,0 +1,53 @@
+//! The case list on the host: the library, a frame in a `Vec`, tables in memory.
+
+use std::collections::BTreeSet;
+
+use gateway_common::Reason;
+use gateway_tests::{
+    cases::{self, UNREACHABLE},
+    harness::{self, Host},
+};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let cases = cases::all();
+    let mut trials = vec![
+        Trial::test("host::every_reason_is_reached", every_reason_is_reached),
+        Trial::test("host::names_are_unique", names_are_unique),
+    ];
+    trials.extend(cases.into_iter().map(|case| {
+        Trial::test(format!("host::{}", case.name), move || {
+            Ok(harness::check(&case, &mut Host::new(case.site.tables()))?)
+        })
+    }));
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Every exit has a case, or a sentence why it cannot have one.
+fn every_reason_is_reached() -> Result<(), Failed> {
+    let cases = cases::all();
+    let steps = cases.iter().flat_map(|case| &case.steps);
+    let reached: BTreeSet<Reason> = steps.filter_map(|step| step.expect.reason()).collect();
+    let listed: BTreeSet<Reason> = UNREACHABLE.iter().map(|&(reason, _)| reason).collect();
+    let all: BTreeSet<Reason> = Reason::ALL.iter().copied().collect();
+    let explained: BTreeSet<Reason> = reached.union(&listed).copied().collect();
+    let missing: Vec<_> = all.difference(&explained).collect();
+    let both: Vec<_> = reached.intersection(&listed).collect();
+    if missing.is_empty() && both.is_empty() {
+        return Ok(());
+    }
+    Err(format!("no case reaches {missing:?}; listed as unreachable but reached: {both:?}").into())
+}
+
+/// A name finds one case.
+fn names_are_unique() -> Result<(), Failed> {
+    let mut seen = BTreeSet::new();
+    match cases::all()
+        .into_iter()
+        .find(|case| !seen.insert(case.name.clone()))
+    {
+        None => Ok(()),
+        Some(case) => Err(format!("two cases are called {}", case.name).into()),
+    }
+}
