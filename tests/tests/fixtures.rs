@@ -3,10 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gateway_tests::{
-    cases,
-    harness::{self, Kernel},
+    cases::{self, site::Site},
+    harness::{self, Action, Host, Kernel, fuzz},
+    packet::describe,
 };
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// The kernel runner that all trials share, or why there is none.
+type Shared = Arc<Mutex<Result<Kernel, String>>>;
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -20,18 +24,56 @@ fn main() {
     if let Some(reason) = &unavailable {
         println!("skipped: kernel fixtures: {reason}");
     }
-    let kernel = Arc::new(Mutex::new(
-        Kernel::new().map_err(|error| format!("{error:#}")),
-    ));
-    let trials = cases::all().into_iter().map(|case| {
-        let kernel = Arc::clone(&kernel);
-        let skip = unavailable.is_some() || case.host_only.is_some();
-        Trial::test(format!("kernel::{}", case.name), move || {
-            let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
-            let kernel = kernel.as_mut().map_err(|error| error.clone())?;
-            Ok(harness::check(&case, kernel.go_to(case.site))?)
-        })
-        .with_ignored_flag(skip)
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let kernel = Kernel::new().map_err(|error| format!("{error:#}"));
+    let kernel: Shared = Arc::new(Mutex::new(kernel));
+    let mut trials = vec![
+        trial(
+            &kernel,
+            "any_frame_does_the_same_as_on_the_host",
+            any_frame_does_the_same,
+        )
+        .with_ignored_flag(unavailable.is_some()),
+    ];
+    trials.extend(cases::all().into_iter().map(|case| {
+        let (name, host_only) = (case.name.clone(), case.host_only.is_some());
+        let check = move |kernel: &mut Kernel| Ok(harness::check(&case, kernel.go_to(case.site))?);
+        trial(&kernel, &name, check).with_ignored_flag(unavailable.is_some() || host_only)
+    }));
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A trial that has the kernel runner to itself.
+fn trial(
+    kernel: &Shared,
+    name: &str,
+    run: impl FnOnce(&mut Kernel) -> Result<(), Failed> + Send + 'static,
+) -> Trial {
+    let kernel = Arc::clone(kernel);
+    Trial::test(format!("kernel::{name}"), move || {
+        let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        run(kernel.as_mut().map_err(|error| error.clone())?)
+    })
+}
+
+/// Noise and changed frames: the kernel does what the library does on the host.
+fn any_frame_does_the_same(kernel: &mut Kernel) -> Result<(), Failed> {
+    let host = Host::new(Site::Usual.tables());
+    kernel.go_to(Site::Usual);
+    for (number, (program, frame)) in fuzz::arrivals(5_000).into_iter().enumerate() {
+        let expected = host.send(program, &frame, 256);
+        let device = match expected.action {
+            Action::Redirect(device) => Some(device),
+            _ => None,
+        };
+        let found = kernel
+            .send(program, &frame, device)
+            .map_err(|error| format!("{error:#}"))?;
+        fuzz::same(&expected, &found).map_err(|what| {
+            format!(
+                "frame {number} at {program:?}: {what}\n{}",
+                describe(&frame)
+            )
+        })?;
+    }
+    Ok(())
 }

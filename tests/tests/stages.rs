@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use gateway_common::Reason;
 use gateway_tests::{
-    cases::{self, UNREACHABLE},
-    harness::{self, Host},
+    cases::{self, UNREACHABLE, site::Site},
+    harness::{self, Action, Host, fuzz},
+    packet::describe,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -15,6 +16,10 @@ fn main() {
     let mut trials = vec![
         Trial::test("host::every_reason_is_reached", every_reason_is_reached),
         Trial::test("host::names_are_unique", names_are_unique),
+        Trial::test(
+            "host::any_frame_is_handled_soundly",
+            any_frame_is_handled_soundly,
+        ),
     ];
     trials.extend(cases.into_iter().map(|case| {
         Trial::test(format!("host::{}", case.name), move || {
@@ -50,4 +55,26 @@ fn names_are_unique() -> Result<(), Failed> {
         None => Ok(()),
         Some(case) => Err(format!("two cases are called {}", case.name).into()),
     }
+}
+
+/// Noise and changed frames: no panic, and what must always hold does.
+fn any_frame_is_handled_soundly() -> Result<(), Failed> {
+    let host = Host::new(Site::Usual.tables());
+    let (mut total, mut sent_on) = (0, 0);
+    for (number, (program, frame)) in fuzz::arrivals(20_000).into_iter().enumerate() {
+        let observed = host.send(program, &frame, 256);
+        total += 1;
+        sent_on += usize::from(matches!(observed.action, Action::Redirect(_)));
+        fuzz::sound(&frame, &observed).map_err(|what| {
+            format!(
+                "frame {number} at {program:?}: {what}\n{}",
+                describe(&frame)
+            )
+        })?;
+    }
+    // Most changes are refused; enough must get through to show what a rewrite does.
+    if sent_on * 5 < total {
+        return Err(format!("only {sent_on} of {total} frames were sent on").into());
+    }
+    Ok(())
 }

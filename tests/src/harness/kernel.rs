@@ -129,13 +129,17 @@ impl Kernel {
         }
         Ok(self.loaded.get_mut(&key).expect("just inserted"))
     }
-}
 
-impl Runner for Kernel {
-    fn run(&mut self, step: &Step, device: Option<u32>) -> Result<Observed> {
+    /// Sends one frame in by a program; a redirect succeeds to `device` alone.
+    pub fn send(
+        &mut self,
+        program: Program,
+        frame: &[u8],
+        device: Option<u32>,
+    ) -> Result<Observed> {
         let device = device.unwrap_or(PUBLIC_INDEX);
         let loaded = self.loaded(device)?;
-        let role = match step.program {
+        let role = match program {
             Program::Public => Role::Public,
             Program::Underlay => Role::Underlay,
             Program::SingleArm => Role::SingleArm,
@@ -145,7 +149,7 @@ impl Runner for Kernel {
             .datapath
             .program(role)?
             .test_run(TestRunOptions {
-                data_in: Some(&step.input),
+                data_in: Some(frame),
                 data_out: Some(&mut output),
                 ..TestRunOptions::default()
             })
@@ -165,6 +169,12 @@ impl Runner for Kernel {
             counters,
             reasons,
         })
+    }
+}
+
+impl Runner for Kernel {
+    fn run(&mut self, step: &Step, device: Option<u32>) -> Result<Observed> {
+        self.send(step.program, &step.input, device)
     }
 
     fn can_send(&self, step: &Step) -> bool {

@@ -1,5 +1,6 @@
 //! Runs cases: on the library, and in the kernel.
 
+pub mod fuzz;
 mod host;
 mod judge;
 mod kernel;

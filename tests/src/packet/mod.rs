@@ -14,4 +14,4 @@ pub use diff::{describe, diff};
 pub use frame::{Frame, eth};
 pub use layers::{Mac, protocol};
 pub use sum::internet_checksum;
-pub use verify::{assert_checksums, wrong_checksums};
+pub use verify::{assert_checksums, seal, wrong_checksums};

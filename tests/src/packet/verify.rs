@@ -24,36 +24,82 @@ pub fn assert_checksums(frame: &[u8]) {
 
 /// A sentence for every wrong checksum.
 pub fn wrong_checksums(frame: &[u8]) -> Vec<String> {
-    let mut wrong = Vec::new();
+    checksums(frame)
+        .into_iter()
+        .filter(|sum| !sum.is_right())
+        .map(
+            |Checksum {
+                 field,
+                 at,
+                 found,
+                 expected,
+             }| {
+                format!("{field} at byte {at}: found {found:04x}, should be {expected:04x}")
+            },
+        )
+        .collect()
+}
+
+/// Makes every checksum right, the innermost first. A UDP checksum of 0 stays.
+pub fn seal(frame: &mut [u8]) {
+    for number in (0..checksums(frame).len()).rev() {
+        let sum = &checksums(frame)[number];
+        if !sum.is_right() {
+            frame[sum.at..sum.at + 2].copy_from_slice(&sum.expected.to_be_bytes());
+        }
+    }
+}
+
+/// A checksum as it is and as it should be.
+struct Checksum {
+    field: &'static str,
+    at: usize,
+    found: u16,
+    expected: u16,
+}
+
+impl Checksum {
+    fn is_right(&self) -> bool {
+        let none = self.field == UDP && self.found == 0;
+        // Both are zero in one's complement, so a receiver takes all ones for 0;
+        // not the other way round, when there is nothing else to sum up.
+        let zero = self.found == 0xffff && self.expected == 0;
+        none || zero || self.found == self.expected
+    }
+}
+
+const UDP: &str = "UDP checksum";
+
+/// All checksums of a frame that can be checked, from the outside in.
+fn checksums(frame: &[u8]) -> Vec<Checksum> {
+    let mut all = Vec::new();
     let mut ip = None;
     for part in walk(frame) {
-        let (at, field) = match part.kind {
+        let (offset, field) = match part.kind {
             Kind::Ipv4 => {
                 ip = Some(part);
                 (10, "IP header checksum")
             }
             Kind::Tcp => (16, "TCP checksum"),
-            Kind::Udp => (6, "UDP checksum"),
+            Kind::Udp => (6, UDP),
             Kind::Icmp => (2, "ICMP checksum"),
             _ => continue,
         };
-        let found = word(frame, part.at + at);
         let expected = match part.kind {
-            Kind::Ipv4 => checksum_without(frame, part.at..part.end, at, internet),
-            _ => expected_l4(frame, &part, ip.as_ref(), at),
+            Kind::Ipv4 => checksum_without(frame, part.at..part.end, offset, internet),
+            _ => expected_l4(frame, &part, ip.as_ref(), offset),
         };
-        let Some(expected) = expected else { continue };
-        if part.kind == Kind::Udp && found == 0 {
-            continue;
-        }
-        if found != expected {
-            wrong.push(format!(
-                "{field} at byte {}: found {found:04x}, should be {expected:04x}",
-                part.at + at
-            ));
+        if let Some(expected) = expected {
+            let at = part.at + offset;
+            all.push(Checksum {
+                field,
+                at,
+                found: word(frame, at),
+                expected,
+            });
         }
     }
-    wrong
+    all
 }
 
 /// The layer-4 checksum that a part should have, if its packet is a whole one.
@@ -167,6 +213,24 @@ mod tests {
         assert_checksums(&inner.clone().udp(1, 2).payload(b"hello").bytes());
         assert_checksums(&inner.clone().tcp(1, 2).payload(b"odd").bytes());
         assert_checksums(&inner.echo_request(1, 2).bytes());
+    }
+
+    #[test]
+    fn sealing_mends_every_checksum() {
+        let frame = eth(A, B)
+            .ipv4(SERVER, CLIENT)
+            .ip_checksum(1)
+            .udp(50_000, 4_789);
+        let frame = frame
+            .udp_checksum(2)
+            .vxlan_header(5)
+            .eth(B, A)
+            .ipv4(CLIENT, SERVER);
+        let mut bytes = frame.ip_checksum(3).tcp(1, 2).payload(b"odd").bytes();
+        bytes[50 + 14 + 20 + 4] ^= 1;
+        assert_eq!(wrong_checksums(&bytes).len(), 4);
+        seal(&mut bytes);
+        assert_checksums(&bytes);
     }
 
     /// Any changed byte that a checksum covers is seen.
