@@ -140,7 +140,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(
             "a_cut_that_takes_only_padding_takes_nothing",
             (42..60).map(|length| {
-                public(syn().cut(length)).to_backend(
+                public(syn().cut(length)).reaches(
                     "names/dns",
                     to_instance(HOST_A, DNS)
                         .ipv4(CLIENT, DNS)

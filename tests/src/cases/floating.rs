@@ -28,7 +28,7 @@ fn both_ways(rest: impl Fn(Frame, u16, u16) -> Frame) -> [Step; 2] {
             far,
             near,
         ))
-        .to_backend(
+        .reaches(
             COUNTER,
             rest(
                 headers(to_instance(HOST_A, BASTION), CLIENT, BASTION, 63),
@@ -41,7 +41,7 @@ fn both_ways(rest: impl Fn(Frame, u16, u16) -> Frame) -> [Step; 2] {
             near,
             far,
         ))
-        .to_public(
+        .leaves(
             COUNTER,
             rest(headers(to_border(), FLOATING, CLIENT, 63), near, far),
         ),
@@ -101,7 +101,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(
             "the_other_tenants_floating_ip_leads_to_the_same_address_elsewhere",
             [
-                public(from_border().ipv4(CLIENT, OTHER_FLOATING).tcp(40_000, 22)).to_backend(
+                public(from_border().ipv4(CLIENT, OTHER_FLOATING).tcp(40_000, 22)).reaches(
                     "floating/203.0.113.21",
                     to_host(HOST_B, OTHER)
                         .eth(OTHER_ROUTER_MAC, mac_of(OTHER, BASTION))
@@ -115,7 +115,7 @@ pub(super) fn cases() -> Vec<Case> {
                         .ipv4(BASTION, CLIENT)
                         .tcp(22, 40_000),
                 )
-                .to_public(
+                .leaves(
                     "floating/203.0.113.21",
                     to_border()
                         .ipv4(OTHER_FLOATING, CLIENT)
@@ -131,7 +131,7 @@ pub(super) fn cases() -> Vec<Case> {
                     .ipv4(BASTION, OTHER_FLOATING)
                     .tcp(40_000, 22),
             )
-            .to_public(
+            .leaves(
                 COUNTER,
                 to_border()
                     .ipv4(FLOATING, OTHER_FLOATING)

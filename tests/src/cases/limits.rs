@@ -76,24 +76,24 @@ pub(super) fn cases() -> Vec<Case> {
         case(
             "a_ttl_of_2_goes_on_with_1",
             [
-                public(query(2, 5)).to_backend("names/dns", query_inside(1, 5)),
-                underlay(answer_inside(2, 5)).to_public("names/dns", answer(1, 5)),
+                public(query(2, 5)).reaches("names/dns", query_inside(1, 5)),
+                underlay(answer_inside(2, 5)).leaves("names/dns", answer(1, 5)),
             ],
         ),
         case(
             "a_ttl_of_255_goes_on_with_254",
             [
-                public(query(255, 5)).to_backend("names/dns", query_inside(254, 5)),
-                underlay(answer_inside(255, 5)).to_public("names/dns", answer(254, 5)),
+                public(query(255, 5)).reaches("names/dns", query_inside(254, 5)),
+                underlay(answer_inside(255, 5)).leaves("names/dns", answer(254, 5)),
             ],
         ),
         case(
             "what_fits_exactly_goes_on",
             [
                 public(query(64, TUNNEL_MTU - HEADERS))
-                    .to_backend("names/dns", query_inside(63, TUNNEL_MTU - HEADERS)),
+                    .reaches("names/dns", query_inside(63, TUNNEL_MTU - HEADERS)),
                 underlay(answer_inside(64, PUBLIC_MTU - HEADERS))
-                    .to_public("names/dns", answer(63, PUBLIC_MTU - HEADERS)),
+                    .leaves("names/dns", answer(63, PUBLIC_MTU - HEADERS)),
             ],
         ),
         case(
@@ -122,7 +122,7 @@ pub(super) fn cases() -> Vec<Case> {
         .at(Site::NoUplink),
         case(
             "without_an_uplink_the_way_in_still_works",
-            [public(query(64, 5)).to_backend("names/dns", query_inside(63, 5))],
+            [public(query(64, 5)).reaches("names/dns", query_inside(63, 5))],
         )
         .at(Site::NoUplink),
         case(
@@ -147,7 +147,7 @@ pub(super) fn cases() -> Vec<Case> {
             "fifty_bytes_in_front_are_enough",
             [public(query(64, 5))
                 .headroom(50)
-                .to_backend("names/dns", query_inside(63, 5))],
+                .reaches("names/dns", query_inside(63, 5))],
         )
         .host_only("a test run leaves 256 bytes in front of every frame"),
         case(
@@ -158,7 +158,7 @@ pub(super) fn cases() -> Vec<Case> {
                     .tcp(8_443, 40_000),
             )
             .headroom(0)
-            .to_public(
+            .leaves(
                 "web/web-1",
                 to_border().ipv4(VIP, CLIENT).ttl(63).tcp(443, 40_000),
             )],

@@ -223,12 +223,12 @@ impl Arrival {
     }
 
     /// Encapsulated to the one backend that there is.
-    fn to_backend(self, counter: &'static str, frame: Frame) -> Step {
-        self.to_any([(counter, frame)])
+    fn reaches(self, counter: &'static str, frame: Frame) -> Step {
+        self.reaches_one_of([(counter, frame)])
     }
 
     /// Encapsulated to one of several backends.
-    fn to_any(self, any: impl IntoIterator<Item = (&'static str, Frame)>) -> Step {
+    fn reaches_one_of(self, any: impl IntoIterator<Item = (&'static str, Frame)>) -> Step {
         let any = any
             .into_iter()
             .map(|(counter, frame)| (counter, frame.bytes()));
@@ -236,7 +236,7 @@ impl Arrival {
     }
 
     /// Decapsulated to the border router.
-    fn to_public(self, counter: &'static str, frame: Frame) -> Step {
+    fn leaves(self, counter: &'static str, frame: Frame) -> Step {
         self.expect(Expect::Decapsulated(counter, frame.bytes()))
     }
 }

@@ -54,16 +54,14 @@ fn inbound() -> Vec<Case> {
     vec![
         case(
             "tcp_to_a_vip_reaches_a_backend_by_vxlan",
-            [
-                public(to_vip().tcp(40_000, 443).syn())
-                    .to_any(web(|ip| ip.tcp(40_000, 8_443).syn())),
-            ],
+            [public(to_vip().tcp(40_000, 443).syn())
+                .reaches_one_of(web(|ip| ip.tcp(40_000, 8_443).syn()))],
         ),
         case(
             "tcp_to_a_vip_with_payloads_of_any_length",
             LENGTHS.map(|length| {
                 public(to_vip().tcp(40_000, 443).payload_of(length))
-                    .to_any(web(|ip| ip.tcp(40_000, 8_443).payload_of(length)))
+                    .reaches_one_of(web(|ip| ip.tcp(40_000, 8_443).payload_of(length)))
             }),
         ),
         case(
@@ -74,7 +72,7 @@ fn inbound() -> Vec<Case> {
                     .syn()
                     .tcp_options(&[2, 4, 5, 0xb4, 1, 3, 3, 7]),
             )
-            .to_any(web(|ip| {
+            .reaches_one_of(web(|ip| {
                 ip.tcp(40_000, 8_443)
                     .syn()
                     .tcp_options(&[2, 4, 5, 0xb4, 1, 3, 3, 7])
@@ -83,7 +81,7 @@ fn inbound() -> Vec<Case> {
         case(
             "padding_of_a_short_frame_rides_along",
             [public(to_vip().tcp(40_000, 443).pad_to(60))
-                .to_any(web(|ip| ip.tcp(40_000, 8_443).pad_to(60)))],
+                .reaches_one_of(web(|ip| ip.tcp(40_000, 8_443).pad_to(60)))],
         ),
         case(
             "all_packets_of_a_flow_take_one_backend_and_one_outer_port",
@@ -94,7 +92,7 @@ fn inbound() -> Vec<Case> {
                         .sequence(length as u32)
                         .payload_of(length),
                 )
-                .to_any(web(|ip| {
+                .reaches_one_of(web(|ip| {
                     ip.tcp(41_234, 8_443)
                         .sequence(length as u32)
                         .payload_of(length)
@@ -106,14 +104,14 @@ fn inbound() -> Vec<Case> {
             "flows_spread_over_backends_and_outer_ports",
             (0..64).map(|i| {
                 public(to_vip().tcp(32_768 + i, 443).syn())
-                    .to_any(web(|ip| ip.tcp(32_768 + i, 8_443).syn()))
+                    .reaches_one_of(web(|ip| ip.tcp(32_768 + i, 8_443).syn()))
             }),
         )
         .together(Together::Spread),
         case(
             "tos_and_ecn_are_copied_to_the_outer_header",
             [0x01, 0x02, 0x03, 0xb8, 0xff].map(|tos| {
-                public(to_vip().tos(tos).udp(40_000, 53).payload(b"?")).to_backend(
+                public(to_vip().tos(tos).udp(40_000, 53).payload(b"?")).reaches(
                     "names/dns",
                     to_host(HOST_A, SHOP)
                         .tos(tos)
@@ -129,7 +127,7 @@ fn inbound() -> Vec<Case> {
         case(
             "udp_to_a_vip_with_payloads_of_any_length",
             LENGTHS.map(|length| {
-                public(to_vip().udp(40_000, 53).payload_of(length)).to_backend(
+                public(to_vip().udp(40_000, 53).payload_of(length)).reaches(
                     "names/dns",
                     dns_gets().udp(40_000, 5_353).payload_of(length),
                 )
@@ -138,7 +136,7 @@ fn inbound() -> Vec<Case> {
         case(
             "udp_without_checksum_stays_without",
             [
-                public(to_vip().udp(40_000, 53).udp_checksum(0).payload(b"query")).to_backend(
+                public(to_vip().udp(40_000, 53).udp_checksum(0).payload(b"query")).reaches(
                     "names/dns",
                     dns_gets()
                         .udp(40_000, 5_353)
@@ -149,12 +147,12 @@ fn inbound() -> Vec<Case> {
         ),
         case(
             "a_udp_checksum_that_becomes_0_is_sent_as_all_ones",
-            [public(query(&silent)).to_backend("names/dns", query_inside(&silent))],
+            [public(query(&silent)).reaches("names/dns", query_inside(&silent))],
         ),
         case(
             "the_other_tenant_has_the_same_addresses_in_another_network",
             [
-                public(from_border().ipv4(CLIENT, OTHER_VIP).tcp(40_000, 443).syn()).to_backend(
+                public(from_border().ipv4(CLIENT, OTHER_VIP).tcp(40_000, 443).syn()).reaches(
                     "other/web-1",
                     to_host(HOST_B, OTHER)
                         .eth(OTHER_ROUTER_MAC, mac_of(OTHER, WEB_1))
@@ -179,7 +177,7 @@ fn outbound() -> Vec<Case> {
             "tcp_from_a_backend_comes_from_the_vip",
             LENGTHS.map(|length| {
                 underlay(web_1().tcp(8_443, 40_000).payload_of(length))
-                    .to_public("web/web-1", from_vip().tcp(443, 40_000).payload_of(length))
+                    .leaves("web/web-1", from_vip().tcp(443, 40_000).payload_of(length))
             }),
         ),
         case(
@@ -189,24 +187,24 @@ fn outbound() -> Vec<Case> {
                     .ipv4(WEB_2, CLIENT)
                     .tcp(8_443, 40_000),
             )
-            .to_public("web/web-2", from_vip().tcp(443, 40_000))],
+            .leaves("web/web-2", from_vip().tcp(443, 40_000))],
         ),
         case(
             "padding_of_a_short_inner_frame_rides_along",
             [underlay(web_1().tcp(8_443, 40_000).pad_to(60))
-                .to_public("web/web-1", from_vip().tcp(443, 40_000).pad_to(60))],
+                .leaves("web/web-1", from_vip().tcp(443, 40_000).pad_to(60))],
         ),
         case(
             "udp_from_a_backend_comes_from_the_vip",
             LENGTHS.map(|length| {
                 underlay(dns().udp(5_353, 40_000).payload_of(length))
-                    .to_public("names/dns", from_vip().udp(53, 40_000).payload_of(length))
+                    .leaves("names/dns", from_vip().udp(53, 40_000).payload_of(length))
             }),
         ),
         case(
             "udp_without_checksum_leaves_without",
             [
-                underlay(dns().udp(5_353, 40_000).udp_checksum(0).payload(b"odd")).to_public(
+                underlay(dns().udp(5_353, 40_000).udp_checksum(0).payload(b"odd")).leaves(
                     "names/dns",
                     from_vip().udp(53, 40_000).udp_checksum(0).payload(b"odd"),
                 ),
@@ -215,7 +213,7 @@ fn outbound() -> Vec<Case> {
         case(
             "a_udp_checksum_that_becomes_0_leaves_as_all_ones",
             [underlay(dns().udp(5_353, 40_000).payload(&silent))
-                .to_public("names/dns", answer(&silent))],
+                .leaves("names/dns", answer(&silent))],
         ),
         case(
             "the_other_tenants_backend_comes_from_its_own_vip",
@@ -225,20 +223,22 @@ fn outbound() -> Vec<Case> {
                     .ipv4(WEB_1, CLIENT)
                     .tcp(8_443, 40_000),
             )
-            .to_public(
+            .leaves(
                 "other/web-1",
                 to_border().ipv4(OTHER_VIP, CLIENT).ttl(63).tcp(443, 40_000),
             )],
         ),
         case(
             "a_drained_backend_still_finishes_its_connections",
-            [underlay(web_1().tcp(82, 40_000))
-                .to_public("drained/web-1", from_vip().tcp(82, 40_000))],
+            [
+                underlay(web_1().tcp(82, 40_000))
+                    .leaves("drained/web-1", from_vip().tcp(82, 40_000)),
+            ],
         ),
         case(
             "tos_stays_on_the_way_out",
             [underlay(web_1().tos(0xb9).tcp(8_443, 40_000))
-                .to_public("web/web-1", from_vip().tos(0xb9).tcp(443, 40_000))],
+                .leaves("web/web-1", from_vip().tos(0xb9).tcp(443, 40_000))],
         ),
     ]
 }
@@ -290,7 +290,7 @@ fn refusals() -> Vec<Case> {
         case(
             "dont_fragment_is_not_a_fragment",
             [public(to_vip().dont_fragment().tcp(40_000, 443))
-                .to_any(web(|ip| ip.dont_fragment().tcp(40_000, 8_443)))],
+                .reaches_one_of(web(|ip| ip.dont_fragment().tcp(40_000, 8_443)))],
         ),
         case(
             "a_table_that_points_nowhere_drops_and_says_so",

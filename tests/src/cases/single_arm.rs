@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
                         .udp(40_000, 53)
                         .payload(b"?"),
                 )
-                .to_backend(
+                .reaches(
                     "names/dns",
                     to_instance(HOST_A, DNS)
                         .ipv4(CLIENT, DNS)
@@ -40,7 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
                         .ipv4(DNS, CLIENT)
                         .udp(5_353, 40_000),
                 )
-                .to_public(
+                .leaves(
                     "names/dns",
                     to_border().ipv4(VIP, CLIENT).ttl(63).udp(53, 40_000),
                 ),

@@ -29,7 +29,7 @@ fn opened(tunnel: Frame) -> Step {
         .ttl(63)
         .tcp(443, 40_000)
         .payload(b"hi");
-    underlay(inside(tunnel)).to_public("web/web-1", outside)
+    underlay(inside(tunnel)).leaves("web/web-1", outside)
 }
 
 fn refused(tunnel: Frame, reason: Reason) -> Step {
