@@ -8,5 +8,6 @@ pub mod config;
 pub mod datapath;
 pub mod diff;
 pub mod model;
+pub mod netlink;
 pub mod reachability;
 pub mod ring;

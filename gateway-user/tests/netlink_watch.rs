@@ -1,0 +1,339 @@
+//! The netlink watch and the announcements against a real kernel, in network
+//! namespaces of their own. They have no names and end with the processes in
+//! them, so nothing is left behind even by a test that is killed.
+
+use std::{
+    collections::BTreeSet,
+    io::Read,
+    net::IpAddr,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use lingyun::{
+    config::Mac,
+    netlink::{Announcement, Announcements, Announcer, Wanted, Watcher},
+    reachability::{NeighbourState, NextHop, Reachability},
+};
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::Uid,
+};
+use tokio::{runtime, sync::watch, time::timeout};
+
+/// A failover must be in the tables within some tens of milliseconds; the machine
+/// that runs the tests may be busy.
+const PROMPT: Duration = Duration::from_millis(250);
+
+/// The namespace of the test's own thread, and one for whom it talks to.
+struct Lab {
+    peer: Child,
+}
+
+impl Lab {
+    fn new() -> Self {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
+        // It ends when the pipe to it does: with this process, however that ends.
+        let mut peer = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare from util-linux");
+        let ready = peer.stdout.as_mut().expect("piped").read_exact(&mut [0]);
+        ready.expect("the namespace is there once it speaks");
+        Self { peer }
+    }
+
+    /// `ip` in the test's namespace.
+    fn ip(&self, arguments: &str) -> String {
+        run(Command::new("ip").args(arguments.split(' ')))
+    }
+
+    /// `ip` in the other namespace.
+    fn peer_ip(&self, arguments: &str) -> String {
+        let target = self.peer.id().to_string();
+        let nsenter = ["--target", &target, "--net", "ip"];
+        run(Command::new("nsenter")
+            .args(nsenter)
+            .args(arguments.split(' ')))
+    }
+
+    /// A link between the two, up, with an address at each end.
+    fn link(&self, name: &str, ours: &str, theirs: &str) {
+        let pid = self.peer.id();
+        self.ip(&format!(
+            "link add {name} type veth peer name {name} netns {pid}"
+        ));
+        for (ip, address) in [
+            (Self::ip as fn(&Self, &str) -> _, ours),
+            (Self::peer_ip, theirs),
+        ] {
+            ip(self, &format!("address add {address} dev {name}"));
+            ip(self, &format!("link set {name} up"));
+        }
+    }
+
+    fn peer_mac(&self, name: &str) -> Mac {
+        let link = self.peer_ip(&format!("-o link show {name}"));
+        let mac = link
+            .split(' ')
+            .skip_while(|word| *word != "link/ether")
+            .nth(1);
+        mac.expect("a veth has a MAC")
+            .parse()
+            .expect("ip prints a MAC")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        drop(self.peer.stdin.take());
+        self.peer.wait().expect("the peer ends with its pipe");
+    }
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().expect("the command runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Runs a test on a thread of its own, since a namespace belongs to a thread.
+fn in_namespace(name: &str, test: impl AsyncFnOnce(&Lab) + Send + 'static) {
+    if !Uid::effective().is_root() {
+        println!("skipped: {name}: network namespaces need root");
+        return;
+    }
+    let test = move || {
+        let lab = Lab::new();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(test(&lab));
+    };
+    if let Err(panic) = thread::spawn(test).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+type Receiver = watch::Receiver<Arc<Reachability>>;
+
+/// Waits for the watch to report something and says how long it took.
+async fn until(
+    watch: &mut Receiver,
+    what: &str,
+    is_so: impl Fn(&Reachability) -> bool,
+) -> Duration {
+    let start = Instant::now();
+    let seen = timeout(Duration::from_secs(10), watch.wait_for(|now| is_so(now)))
+        .await
+        .is_ok();
+    assert!(seen, "{what}: still {:#?}", watch.borrow());
+    println!("{what}: {:.1?}", start.elapsed());
+    start.elapsed()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn addresses(hops: &[NextHop]) -> Vec<String> {
+    hops.iter().map(|hop| hop.address.to_string()).collect()
+}
+
+fn wanted() -> Wanted {
+    Wanted {
+        public: BTreeSet::from(["public".into()]),
+        underlay: BTreeSet::from(["underlay".into()]),
+        endpoints: [ip("10.0.1.1"), ip("10.0.11.9")].into(),
+        outward_v4: true,
+        outward_v6: false,
+    }
+}
+
+#[test]
+fn next_hops_follow_the_kernel() {
+    in_namespace("next_hops_follow_the_kernel", async |lab: &Lab| {
+        lab.link("public", "192.0.2.10/30", "192.0.2.9/30");
+        lab.link("underlay", "10.0.11.2/24", "10.0.11.1/24");
+        lab.peer_ip("address add 10.0.11.3/24 dev underlay");
+        lab.peer_ip("address add 10.0.11.9/24 dev underlay");
+        let watcher = Watcher::start(wanted()).await.expect("netlink");
+        let mut watch = watcher.subscribe();
+
+        let first = watch.borrow().clone();
+        assert_eq!(first.interfaces.len(), 2);
+        assert!(first.interfaces["public"].up && first.interfaces["public"].mtu == 1500);
+        assert!(first.tunnels[&ip("10.0.1.1")].is_empty(), "no route yet");
+        assert!(first.uplinks.is_empty(), "no default route yet");
+        until(&mut watch, "on-link endpoint resolved", |now| {
+            let hops = &now.tunnels[&ip("10.0.11.9")];
+            addresses(hops) == ["10.0.11.9"] && hops[0].is_usable()
+        })
+        .await;
+
+        lab.ip("route add default via 192.0.2.9");
+        let mac = lab.peer_mac("public");
+        until(&mut watch, "router of the default route resolved", |now| {
+            addresses(&now.uplinks) == ["192.0.2.9"] && now.uplinks[0].mac == Some(mac)
+        })
+        .await;
+        let tunnels = watch.borrow().tunnels.clone();
+        assert!(
+            tunnels[&ip("10.0.1.1")].is_empty(),
+            "a tunnel never leaves by the public side"
+        );
+
+        lab.ip("route add 10.0.1.0/24 nexthop via 10.0.11.1 nexthop via 10.0.11.3");
+        until(&mut watch, "multipath route, both resolved", |now| {
+            let hops = &now.tunnels[&ip("10.0.1.1")];
+            addresses(hops) == ["10.0.11.1", "10.0.11.3"] && hops.iter().all(NextHop::is_usable)
+        })
+        .await;
+        lab.ip("route replace 10.0.1.0/24 via 10.0.11.3");
+        let took = until(&mut watch, "failover to one next hop", |now| {
+            addresses(&now.tunnels[&ip("10.0.1.1")]) == ["10.0.11.3"]
+        })
+        .await;
+        assert!(took < PROMPT, "failover took {took:?}");
+        lab.ip("route add 10.0.1.1/32 via 10.0.11.1");
+        until(&mut watch, "a longer prefix wins", |now| {
+            addresses(&now.tunnels[&ip("10.0.1.1")]) == ["10.0.11.1"]
+        })
+        .await;
+        lab.ip("route del 10.0.1.1/32");
+        lab.ip("route del 10.0.1.0/24");
+        until(&mut watch, "route gone", |now| {
+            now.tunnels[&ip("10.0.1.1")].is_empty()
+        })
+        .await;
+        watcher.stop().await;
+    });
+}
+
+#[test]
+fn neighbours_and_links_follow_the_kernel() {
+    in_namespace(
+        "neighbours_and_links_follow_the_kernel",
+        async |lab: &Lab| {
+            lab.link("public", "192.0.2.10/30", "192.0.2.9/30");
+            lab.link("underlay", "10.0.11.2/24", "10.0.11.1/24");
+            lab.ip("route add default via 192.0.2.9");
+            let watcher = Watcher::start(wanted()).await.expect("netlink");
+            let mut watch = watcher.subscribe();
+            let mac = lab.peer_mac("public");
+            let resolved = |now: &Reachability| now.uplinks.iter().any(|hop| hop.mac == Some(mac));
+            until(&mut watch, "router resolved", resolved).await;
+            let entry = lab.ip("neighbour show 192.0.2.9 dev public");
+            assert!(
+                entry.contains("managed"),
+                "the kernel keeps it fresh: {entry}"
+            );
+
+            lab.ip("neighbour replace 192.0.2.9 lladdr 02:00:00:00:00:99 dev public nud permanent");
+            until(&mut watch, "another MAC by hand", |now| {
+                let hop = &now.uplinks[0];
+                hop.state == NeighbourState::Permanent
+                    && hop.mac == Some(Mac([2, 0, 0, 0, 0, 0x99]))
+            })
+            .await;
+            lab.ip("neighbour del 192.0.2.9 dev public");
+            until(&mut watch, "entry removed, resolved again", resolved).await;
+
+            lab.ip("link set public down");
+            let took = until(&mut watch, "link down", |now| {
+                !now.interfaces["public"].up && now.uplinks.is_empty()
+            })
+            .await;
+            assert!(took < PROMPT, "it took {took:?}");
+            lab.ip("link set public up");
+            lab.ip("route add default via 192.0.2.9");
+            until(&mut watch, "link up again, resolved again", resolved).await;
+            lab.peer_ip("link set public down");
+            until(&mut watch, "no carrier", |now| now.uplinks.is_empty()).await;
+            lab.peer_ip("link set public up");
+            until(&mut watch, "carrier again, resolved again", resolved).await;
+            lab.ip("link set public mtu 1400");
+            until(&mut watch, "MTU", |now| {
+                now.interfaces["public"].mtu == 1400
+            })
+            .await;
+            lab.ip("link del public");
+            until(&mut watch, "interface gone", |now| {
+                !now.interfaces.contains_key("public")
+            })
+            .await;
+
+            watcher.stop().await;
+            let left = lab.ip("neighbour show");
+            assert!(
+                !left.contains("managed"),
+                "given back to the kernel: {left}"
+            );
+        },
+    );
+}
+
+#[test]
+fn announcements_are_exactly_what_was_set() {
+    in_namespace(
+        "announcements_are_exactly_what_was_set",
+        async |lab: &Lab| {
+            let tables = Announcements {
+                public_table: 100,
+                vtep_table: 1001,
+                protocol: 99,
+            };
+            let vip = Announcement {
+                table: 100,
+                address: ip("203.0.113.10"),
+            };
+            let vtep = Announcement {
+                table: 1001,
+                address: ip("10.0.0.100"),
+            };
+            let table = |table: &str| {
+                let routes = lab.ip(&format!("route show table {table}"));
+                routes
+                    .lines()
+                    .map(|line| line.trim().to_owned())
+                    .collect::<Vec<_>>()
+            };
+            lab.ip("link set lo up");
+            // Left behind by an agent that was killed, and not its own.
+            lab.ip("route add blackhole 203.0.113.99/32 table 100 proto 99");
+            lab.ip("route add blackhole 203.0.113.50/32 table 100 proto static");
+
+            let announcer = Announcer::new(tables).expect("netlink");
+            announcer.set(&[vip, vtep].into()).await.expect("announced");
+            assert_eq!(
+                table("100"),
+                [
+                    "blackhole 203.0.113.10 proto 99",
+                    "blackhole 203.0.113.50 proto static"
+                ]
+            );
+            assert_eq!(table("1001"), ["blackhole 10.0.0.100 proto 99"]);
+            announcer
+                .set(&[vip, vtep].into())
+                .await
+                .expect("a second time changes nothing");
+
+            let taken = Announcement {
+                table: 100,
+                address: ip("203.0.113.50"),
+            };
+            let refusal = announcer
+                .set(&[vip, taken].into())
+                .await
+                .expect_err("it is not ours");
+            assert!(refusal.to_string().contains("somebody else's"), "{refusal}");
+            assert!(table("1001").is_empty(), "withdrawn");
+
+            announcer.set(&BTreeSet::new()).await.expect("withdrawn");
+            assert_eq!(table("100"), ["blackhole 203.0.113.50 proto static"]);
+        },
+    );
+}
