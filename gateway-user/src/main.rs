@@ -1,2 +1,7 @@
-//! lingyun
-fn main() {}
+//! The `lingyun` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lingyun::cli::main()
+}

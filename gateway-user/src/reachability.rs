@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Mac;
 
@@ -33,7 +33,7 @@ pub struct Interface {
 }
 
 /// One next hop.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextHop {
     /// Outgoing interface, one of [`Reachability::interfaces`].
     pub interface: String,
@@ -53,7 +53,7 @@ impl NextHop {
 }
 
 /// State of a neighbour entry (linux/neighbour.h, NUD_*).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NeighbourState {
     /// No entry, or resolution under way.

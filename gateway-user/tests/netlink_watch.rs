@@ -294,8 +294,9 @@ fn announcements_are_exactly_what_was_set() {
                 table: 1001,
                 address: ip("10.0.0.100"),
             };
+            // In numbers, since to iproute2 99 is "openr"; 6 is a blackhole.
             let table = |table: &str| {
-                let routes = lab.ip(&format!("route show table {table}"));
+                let routes = lab.ip(&format!("-N route show table {table}"));
                 routes
                     .lines()
                     .map(|line| line.trim().to_owned())
@@ -310,12 +311,9 @@ fn announcements_are_exactly_what_was_set() {
             announcer.set(&[vip, vtep].into()).await.expect("announced");
             assert_eq!(
                 table("100"),
-                [
-                    "blackhole 203.0.113.10 proto 99",
-                    "blackhole 203.0.113.50 proto static"
-                ]
+                ["6 203.0.113.10 proto 99", "6 203.0.113.50 proto 4"]
             );
-            assert_eq!(table("1001"), ["blackhole 10.0.0.100 proto 99"]);
+            assert_eq!(table("1001"), ["6 10.0.0.100 proto 99"]);
             announcer
                 .set(&[vip, vtep].into())
                 .await
@@ -333,7 +331,7 @@ fn announcements_are_exactly_what_was_set() {
             assert!(table("1001").is_empty(), "withdrawn");
 
             announcer.set(&BTreeSet::new()).await.expect("withdrawn");
-            assert_eq!(table("100"), ["blackhole 203.0.113.50 proto static"]);
+            assert_eq!(table("100"), ["6 203.0.113.50 proto 4"]);
         },
     );
 }
