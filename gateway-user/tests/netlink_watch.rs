@@ -1,14 +1,11 @@
-//! The netlink watch and the announcements against a real kernel, in network
-//! namespaces of their own. They have no names and end with the processes in
-//! them, so nothing is left behind even by a test that is killed.
+//! The netlink watch and the announcements against a real kernel.
+
+mod netlink_lab;
 
 use std::{
     collections::BTreeSet,
-    io::Read,
     net::IpAddr,
-    process::{Child, Command, Stdio},
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -17,106 +14,12 @@ use lingyun::{
     netlink::{Announcement, Announcements, Announcer, Wanted, Watcher},
     reachability::{NeighbourState, NextHop, Reachability},
 };
-use nix::{
-    sched::{CloneFlags, unshare},
-    unistd::Uid,
-};
-use tokio::{runtime, sync::watch, time::timeout};
+use netlink_lab::{Lab, in_namespace};
+use tokio::{sync::watch, time::timeout};
 
 /// A failover must be in the tables within some tens of milliseconds; the machine
 /// that runs the tests may be busy.
 const PROMPT: Duration = Duration::from_millis(250);
-
-/// The namespace of the test's own thread, and one for whom it talks to.
-struct Lab {
-    peer: Child,
-}
-
-impl Lab {
-    fn new() -> Self {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
-        // It ends when the pipe to it does: with this process, however that ends.
-        let mut peer = Command::new("unshare")
-            .args(["--net", "sh", "-c", "echo; exec cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("unshare from util-linux");
-        let ready = peer.stdout.as_mut().expect("piped").read_exact(&mut [0]);
-        ready.expect("the namespace is there once it speaks");
-        Self { peer }
-    }
-
-    /// `ip` in the test's namespace.
-    fn ip(&self, arguments: &str) -> String {
-        run(Command::new("ip").args(arguments.split(' ')))
-    }
-
-    /// `ip` in the other namespace.
-    fn peer_ip(&self, arguments: &str) -> String {
-        let target = self.peer.id().to_string();
-        let nsenter = ["--target", &target, "--net", "ip"];
-        run(Command::new("nsenter")
-            .args(nsenter)
-            .args(arguments.split(' ')))
-    }
-
-    /// A link between the two, up, with an address at each end.
-    fn link(&self, name: &str, ours: &str, theirs: &str) {
-        let pid = self.peer.id();
-        self.ip(&format!(
-            "link add {name} type veth peer name {name} netns {pid}"
-        ));
-        for (ip, address) in [
-            (Self::ip as fn(&Self, &str) -> _, ours),
-            (Self::peer_ip, theirs),
-        ] {
-            ip(self, &format!("address add {address} dev {name}"));
-            ip(self, &format!("link set {name} up"));
-        }
-    }
-
-    fn peer_mac(&self, name: &str) -> Mac {
-        let link = self.peer_ip(&format!("-o link show {name}"));
-        let mac = link
-            .split(' ')
-            .skip_while(|word| *word != "link/ether")
-            .nth(1);
-        mac.expect("a veth has a MAC")
-            .parse()
-            .expect("ip prints a MAC")
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        drop(self.peer.stdin.take());
-        self.peer.wait().expect("the peer ends with its pipe");
-    }
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().expect("the command runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {errors}");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// Runs a test on a thread of its own, since a namespace belongs to a thread.
-fn in_namespace(name: &str, test: impl AsyncFnOnce(&Lab) + Send + 'static) {
-    if !Uid::effective().is_root() {
-        println!("skipped: {name}: network namespaces need root");
-        return;
-    }
-    let test = move || {
-        let lab = Lab::new();
-        let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(test(&lab));
-    };
-    if let Err(panic) = thread::spawn(test).join() {
-        std::panic::resume_unwind(panic);
-    }
-}
 
 type Receiver = watch::Receiver<Arc<Reachability>>;
 
@@ -307,7 +210,7 @@ fn announcements_are_exactly_what_was_set() {
             lab.ip("route add blackhole 203.0.113.99/32 table 100 proto 99");
             lab.ip("route add blackhole 203.0.113.50/32 table 100 proto static");
 
-            let announcer = Announcer::new(tables).expect("netlink");
+            let announcer = Announcer::new(tables);
             announcer.set(&[vip, vtep].into()).await.expect("announced");
             assert_eq!(
                 table("100"),

@@ -74,7 +74,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     settle(&mut reach).await;
 
     let node = Arc::new(Node::take_over(&settings, reach.clone())?);
-    let announcer = Announcer::new(settings.announcements)?;
+    let announcer = Announcer::new(settings.announcements);
     let mut server = Server::new(Arc::clone(&node));
     server.serve(unix);
     let mut places = settings.socket.display().to_string();

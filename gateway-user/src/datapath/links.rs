@@ -206,10 +206,12 @@ fn explain(error: ProgramError, interface: &str, mode: Mode) -> anyhow::Error {
             "another XDP program is attached: see `ip link show {interface}`, and remove it with \
              `ip link set {interface} xdp off` if it is not needed"
         ),
-        (Some(nix::libc::EOPNOTSUPP | nix::libc::EINVAL), Mode::Native, _) => format!(
-            "the driver of {interface} does not run XDP natively, or not at this MTU: lower the \
+        (Some(nix::libc::EOPNOTSUPP | nix::libc::EINVAL | nix::libc::ERANGE), Mode::Native, _) => {
+            format!(
+                "the driver of {interface} does not run XDP natively, or not at this MTU: lower the \
              MTU, or run with --xdp-mode generic (several times slower)"
-        ),
+            )
+        }
         (Some(nix::libc::EPERM), ..) => {
             "not permitted: the agent needs CAP_NET_ADMIN and CAP_BPF (run as root)".into()
         }

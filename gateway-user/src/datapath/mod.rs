@@ -158,6 +158,9 @@ impl Datapath {
     pub fn attach(&mut self, interface: &str, role: Role, mode: Mode) -> Result<&Attachment> {
         let program = xdp(&mut self.ebpf, role.program())?;
         let attachment = links::attach(program, &self.pin_dir, interface, role, mode)?;
+        // An interface that was made anew: its pin is now the new link's.
+        self.attachments
+            .retain(|earlier| earlier.interface != interface);
         self.attachments.push(attachment);
         Ok(self.attachments.last().expect("just pushed"))
     }

@@ -47,50 +47,48 @@ impl fmt::Display for Announcement {
 
 /// Writes and removes announcements.
 pub struct Announcer {
-    kernel: Kernel,
     tables: Announcements,
 }
 
 impl Announcer {
-    /// Works in the network namespace of the calling thread.
-    pub fn new(tables: Announcements) -> Result<Self> {
-        Ok(Self {
-            kernel: Kernel::connect()?,
-            tables,
-        })
+    /// Announces from these tables.
+    pub const fn new(tables: Announcements) -> Self {
+        Self { tables }
     }
 
     /// Makes the kernel hold exactly these announcements among the routes that
     /// carry our protocol number in our tables. What an agent that crashed left
     /// behind is kept if it is wanted and removed if it is not; other routes are
-    /// never touched. Withdraws before it announces.
+    /// never touched. Withdraws before it announces. Works in the network namespace
+    /// of the calling thread, through a connection of its own each time, so that a
+    /// connection that broke does no lasting harm.
     pub async fn set(&self, wanted: &BTreeSet<Announcement>) -> Result<()> {
         let Announcements {
             public_table,
             vtep_table,
             protocol,
         } = self.tables;
+        let kernel = Kernel::connect()?;
         let mut held = BTreeSet::new();
         for table in BTreeSet::from([public_table, vtep_table]) {
-            for route in self.kernel.owned_routes(table, protocol).await? {
+            for route in kernel.owned_routes(table, protocol).await? {
                 match announcement(&route, self.tables) {
                     Some(announcement) if wanted.contains(&announcement) => {
                         held.insert(announcement);
                     }
-                    Some(_) => self.withdraw(route).await?,
+                    Some(_) => withdraw(&kernel, route).await?,
                     None => {}
                 }
             }
         }
         for announcement in wanted.difference(&held) {
-            self.announce(*announcement).await?;
+            self.announce(&kernel, *announcement).await?;
         }
         Ok(())
     }
 
-    async fn announce(&self, announcement: Announcement) -> Result<()> {
-        match self
-            .kernel
+    async fn announce(&self, kernel: &Kernel, announcement: Announcement) -> Result<()> {
+        match kernel
             .add_route(message(announcement, self.tables.protocol))
             .await
         {
@@ -102,17 +100,17 @@ impl Announcer {
             Err(error) => bail!("cannot announce {announcement}: {error}"),
         }
     }
+}
 
-    async fn withdraw(&self, route: RouteMessage) -> Result<()> {
-        match self.kernel.remove_route(route.clone()).await {
-            // Somebody was faster.
-            Ok(()) | Err(Failure::Kernel(Errno::ESRCH)) => Ok(()),
-            Err(error) => {
-                let prefix = messages::prefix(&route)
-                    .map(|p| p.to_string())
-                    .unwrap_or_default();
-                bail!("cannot withdraw {prefix}: {error}")
-            }
+async fn withdraw(kernel: &Kernel, route: RouteMessage) -> Result<()> {
+    match kernel.remove_route(route.clone()).await {
+        // Somebody was faster.
+        Ok(()) | Err(Failure::Kernel(Errno::ESRCH)) => Ok(()),
+        Err(error) => {
+            let prefix = messages::prefix(&route)
+                .map(|p| p.to_string())
+                .unwrap_or_default();
+            bail!("cannot withdraw {prefix}: {error}")
         }
     }
 }
