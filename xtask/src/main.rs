@@ -1,2 +1,67 @@
-//! Set-up, build, run, test and bench of Lingyun.
-fn main() {}
+//! `cargo xtask`: set-up, build, run and test of Lingyun, from one command each.
+//!
+//! What each command needs is looked up, not remembered: the checks take a fraction
+//! of a second, and what is there is left alone.
+
+mod apt;
+mod bpf;
+mod build;
+mod doctor;
+mod host;
+mod packages;
+mod process;
+mod run;
+mod setup;
+mod test;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up, build, run and test of Lingyun.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find or install all that the other commands need.
+    Setup,
+    /// Say what is there, what is missing and how to mend it; install nothing.
+    Doctor(doctor::Arguments),
+    /// Build the XDP object, then the programs around it.
+    Build(build::Arguments),
+    /// Bring up the lab, place an order and show its journey; or run a gateway node.
+    Run(run::Arguments),
+    /// Tear down what `run --keep` left up.
+    Down,
+    /// Run every test and end with one line that counts them.
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Setup => setup::all().map(|_| true),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Build(arguments) => build::build(&arguments).map(|()| true),
+        Command::Run(arguments) => run::run(&arguments).map(|()| true),
+        Command::Down => run::down().map(|()| true),
+        Command::Test(arguments) => test::test(&arguments),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            ui::error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

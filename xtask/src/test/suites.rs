@@ -1,0 +1,277 @@
+//! The test programs: found in what cargo built, put in order, run one by one.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::summary::{Counts, Reader};
+use crate::{process, ui};
+
+/// No suite takes this long unless it hangs.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// One test program.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Suite {
+    /// Package and target, as people call it.
+    pub name: String,
+    /// Whether it needs the lab: namespaces, the kernel's BPF, other programs.
+    pub lab: bool,
+    rank: usize,
+    command: Vec<String>,
+    folder: PathBuf,
+}
+
+/// How a suite ended.
+pub(crate) struct Outcome {
+    /// Its counts.
+    pub counts: Counts,
+    /// Its skipped tests, as `suite: test: reason`.
+    pub skips: Vec<String>,
+}
+
+/// The suites among cargo's artifacts, quick ones first.
+pub(crate) fn found(artifacts: &[Value]) -> Vec<Suite> {
+    let mut suites: Vec<_> = artifacts.iter().filter_map(suite).collect();
+    suites.sort_by(|a, b| (a.rank, &a.name).cmp(&(b.rank, &b.name)));
+    suites.dedup();
+    suites
+}
+
+fn suite(artifact: &Value) -> Option<Suite> {
+    if artifact["profile"]["test"] != true {
+        return None;
+    }
+    let executable = artifact["executable"].as_str()?;
+    let target = artifact["target"]["name"].as_str()?;
+    let kind = artifact["target"]["kind"][0].as_str()?;
+    let folder = Path::new(artifact["manifest_path"].as_str()?).parent()?;
+    let package = package_name(artifact["package_id"].as_str()?, folder)?;
+    let lab = package == "gateway-tests" && kind == "test";
+    let name = match kind {
+        "test" | "bin" => format!("{package}/{target}"),
+        _ => package,
+    };
+    let rank = match (lab, kind) {
+        (false, "test") => 1,
+        (false, _) => 0,
+        (true, _) => 2 + slowness(target),
+    };
+    Some(Suite {
+        name,
+        lab,
+        rank,
+        command: vec![executable.to_owned(), "--show-output".to_owned()],
+        folder: folder.to_path_buf(),
+    })
+}
+
+/// Those that run packets through the loaded program take a moment; those that
+/// bring up the lab take seconds; those that wait for a gateway to die, longest.
+fn slowness(target: &str) -> usize {
+    const SLOW_LAST: [&str; 5] = ["fixture", "check", "lab", "order", "failover"];
+    SLOW_LAST
+        .iter()
+        .rposition(|word| target.contains(word))
+        .map_or(2, |index| index)
+}
+
+/// `path+file:///checkout/xtask#0.1.0` or `path+file:///checkout/tests#gateway-tests@0.1.0`
+fn package_name(id: &str, folder: &Path) -> Option<String> {
+    let (_, fragment) = id.rsplit_once('#')?;
+    match fragment.split_once('@') {
+        Some((name, _)) => Some(name.to_owned()),
+        None => Some(folder.file_name()?.to_str()?.to_owned()),
+    }
+}
+
+/// The documentation's examples.
+pub(crate) fn documentation() -> Suite {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let arguments = [
+        "test",
+        "--quiet",
+        "--doc",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--",
+    ];
+    Suite {
+        name: "documentation".into(),
+        lab: false,
+        rank: 1,
+        command: std::iter::once(cargo)
+            .chain(arguments.map(str::to_owned))
+            .collect(),
+        folder: process::root(),
+    }
+}
+
+impl Suite {
+    /// Runs it. Its output goes to a log, to the terminal if asked or on failure.
+    pub(crate) fn run(&self, filter: Option<&str>, verbose: bool, run_id: &str) -> Result<Outcome> {
+        let step = ui::step(&self.name);
+        let log = process::log_path(&format!("test-{}", self.name.replace('/', "-")));
+        let mut file = process::create(&log)?;
+        let (reader, writer) = std::io::pipe()?;
+        let mut child = {
+            let mut command = process::in_folder(&self.command[0], &self.folder);
+            command
+                .args(&self.command[1..])
+                .args(filter)
+                .env("CARGO_MANIFEST_DIR", &self.folder)
+                .env(super::RUN_ID, run_id)
+                .stdin(Stdio::null())
+                .stdout(writer.try_clone()?)
+                .stderr(writer);
+            command
+                .spawn()
+                .with_context(|| format!("cannot start {}", self.command[0]))?
+        };
+        let watchdog = Watchdog::start(child.id());
+        let mut output = Reader::default();
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            file.write_all(&line)?;
+            let text = String::from_utf8_lossy(&line);
+            if let Some(progress) = output.line(&text) {
+                step.at(progress);
+            }
+            if verbose {
+                step.print(text.trim_end());
+            }
+            line.clear();
+        }
+        let status = child.wait()?;
+        let hung = watchdog.stop();
+        let counts = output.finish(status.success());
+        let skips = output
+            .skips()
+            .map(|(test, why)| format!("{}: {test}: {why}", self.name))
+            .collect();
+        if counts.failed > 0 {
+            if !verbose {
+                step.print(&std::fs::read_to_string(&log).unwrap_or_default());
+            }
+            let hung = if hung { ", hung and was ended" } else { "" };
+            step.failed(format!(
+                "{counts} ({status}{hung}); {}",
+                process::shown(&log)
+            ));
+        } else if counts.total() == 0 {
+            step.hide();
+        } else if counts.passed == 0 {
+            step.skipped(counts);
+        } else if counts.skipped > 0 {
+            step.done(format!(
+                "{} passed, {} skipped",
+                counts.passed, counts.skipped
+            ));
+        } else {
+            step.done(format!("{} passed", counts.passed));
+        }
+        Ok(Outcome { counts, skips })
+    }
+}
+
+/// Ends a suite that hangs, so that a run without a person still ends with a summary.
+struct Watchdog {
+    stop: std::sync::mpsc::Sender<()>,
+    thread: std::thread::JoinHandle<bool>,
+}
+
+impl Watchdog {
+    fn start(process: u32) -> Self {
+        let (stop, stopped) = std::sync::mpsc::channel();
+        let deadline = Instant::now() + LIMIT;
+        let thread = std::thread::spawn(move || {
+            let hung = stopped.recv_timeout(deadline - Instant::now()).is_err();
+            if hung {
+                let process = nix::unistd::Pid::from_raw(process.cast_signed());
+                let _ = nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL);
+            }
+            hung
+        });
+        Self { stop, thread }
+    }
+
+    /// Whether it had to end the suite.
+    fn stop(self) -> bool {
+        let _ = self.stop.send(());
+        self.thread.join().unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn artifact(package: &str, kind: &str, target: &str, test: bool) -> Value {
+        json!({
+            "package_id": format!("path+file:///checkout/{package}#0.1.0"),
+            "manifest_path": format!("/checkout/{package}/Cargo.toml"),
+            "target": { "name": target, "kind": [kind] },
+            "profile": { "test": test },
+            "executable": format!("/target/{target}"),
+        })
+    }
+
+    #[test]
+    fn only_test_programs_are_suites() {
+        assert!(suite(&artifact("gateway-user", "bin", "lingyun", false)).is_none());
+        let unit = suite(&artifact("gateway-user", "lib", "lingyun", true)).unwrap();
+        assert_eq!(unit.name, "gateway-user");
+        assert!(!unit.lab);
+    }
+
+    #[test]
+    fn quick_suites_come_first_and_failover_last() {
+        let mut failover = artifact("gateway-tests", "test", "failover", true);
+        let mut fixtures = artifact("gateway-tests", "test", "fixtures", true);
+        for lab in [&mut failover, &mut fixtures] {
+            lab["package_id"] = json!("path+file:///checkout/tests#gateway-tests@0.1.0");
+        }
+        let artifacts = [
+            failover,
+            fixtures,
+            artifact("gateway-ebpf", "test", "properties", true),
+            artifact("gateway-common", "lib", "gateway_common", true),
+        ];
+        let names: Vec<_> = found(&artifacts)
+            .into_iter()
+            .map(|suite| suite.name)
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "gateway-common",
+                "gateway-ebpf/properties",
+                "gateway-tests/fixtures",
+                "gateway-tests/failover"
+            ]
+        );
+    }
+
+    #[test]
+    fn packages_are_named_by_id_or_folder() {
+        let name = |id, folder: &str| package_name(id, Path::new(folder));
+        assert_eq!(
+            name("path+file:///c/tests#gateway-tests@0.1.0", "/c/tests").unwrap(),
+            "gateway-tests"
+        );
+        assert_eq!(
+            name("path+file:///c/xtask#0.1.0", "/c/xtask").unwrap(),
+            "xtask"
+        );
+    }
+}
