@@ -1,7 +1,8 @@
 //! What a suite's output says, line by line.
 //!
 //! Suites speak libtest's language. A test that cannot run here prints a line
-//! `skipped: NAME: REASON` and ends well: it counts as skipped, not as passed.
+//! `skipped: NAME: REASON` and ends well: it counts as skipped, not as passed. So
+//! does an ignored test, whose reason may stand in its name: `NAME (skipped: REASON)`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -65,21 +66,27 @@ impl Reader {
             .strip_prefix("test ")
             .and_then(|rest| rest.split_once(" ... "))
         {
-            if let Some(skip) = outcome.strip_prefix("skipped: ") {
-                self.skip(skip);
-            }
-            self.outcomes
-                .insert(name.trim().to_owned(), outcome.to_owned());
-            return Some(format!(
-                "{}/{} {}",
-                self.outcomes.len(),
-                self.expected,
-                name.trim()
-            ));
+            return Some(self.test(name.trim(), outcome));
         } else if let Some(skip) = line.trim_start().strip_prefix("skipped: ") {
             self.skip(skip);
         }
         None
+    }
+
+    fn test(&mut self, name: &str, outcome: &str) -> String {
+        let (name, reason) = match name.split_once(" (skipped: ") {
+            Some((name, reason)) => (name, reason.strip_suffix(')')),
+            None => (name, outcome.strip_prefix("ignored, ")),
+        };
+        if let Some(skip) = outcome.strip_prefix("skipped: ") {
+            self.skip(skip);
+        } else if outcome.starts_with("ignored") {
+            self.skips
+                .entry(name.to_owned())
+                .or_insert_with(|| reason.unwrap_or("ignored").to_owned());
+        }
+        self.outcomes.insert(name.to_owned(), outcome.to_owned());
+        format!("{}/{} {name}", self.outcomes.len(), self.expected)
     }
 
     fn skip(&mut self, text: &str) {
@@ -212,6 +219,24 @@ mod tests {
         assert_eq!(
             reader.skips().collect::<Vec<_>>(),
             [("order", "needs root: type sudo")]
+        );
+    }
+
+    #[test]
+    fn an_ignored_test_may_carry_its_reason_in_its_name() {
+        let reader = read(
+            "running 2 tests\ntest order::places (skipped: no curl) ... ignored\n\
+             test order::slow ... ignored, takes an hour\n\
+             test result: ok. 0 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out\n",
+        );
+        assert_eq!(reader.finish(true), counts(0, 0, 2));
+        let skips: Vec<_> = reader.skips().collect();
+        assert_eq!(
+            skips,
+            [
+                ("order::places", "no curl"),
+                ("order::slow", "takes an hour")
+            ]
         );
     }
 
