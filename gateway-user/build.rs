@@ -16,7 +16,6 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     embed_object();
     // A commit would rebuild everything while one works: releases only.
-    println!("cargo::rerun-if-env-changed=PROFILE");
     if env::var("PROFILE").as_deref() == Ok("release") {
         name_commit();
     }

@@ -95,7 +95,7 @@ fn compile(arguments: &Arguments) -> Result<Vec<Suite>> {
         .iter()
         .position(|suite| suite.lab)
         .unwrap_or(suites.len());
-    suites.insert(first_lab, suites::documentation());
+    suites.splice(first_lab..first_lab, suites::documentation());
     Ok(suites)
 }
 
