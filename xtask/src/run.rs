@@ -90,20 +90,27 @@ fn gateway(topology: &Path, node: &str, yes: bool) -> Result<()> {
 
 /// Prints the interfaces that the agent will attach to, as they are now.
 fn show_interfaces(lingyun: &Path, topology: &Path, node: &str) -> Result<()> {
-    let text = process::output(
+    let plan = process::output(
         Command::new(lingyun)
-            .args(["plan-attach", "--node", node, "--topology"])
+            .args(["run", "--dry-run", "--node", node, "--topology"])
             .arg(topology),
     )?;
     ui::note(&format!("\n{node} will attach its XDP program to:"));
-    for name in text.split_whitespace() {
-        let shown =
-            process::output(Command::new("ip").args(["-brief", "address", "show", "dev", name]))
-                .with_context(|| format!("this machine has no interface {name}"))?;
-        ui::note(&format!("  {}", shown.trim()));
+    for interface in interfaces(&plan) {
+        let now = process::output(
+            Command::new("ip").args(["-brief", "address", "show", "dev", interface]),
+        )
+        .with_context(|| format!("this machine has no interface {interface}"))?;
+        ui::note(&format!("  {}", now.trim()));
     }
     ui::note("What is not for the gateway's addresses passes to the kernel, SSH included.");
     Ok(())
+}
+
+/// The first word of each line: `eth0 public`.
+fn interfaces(plan: &str) -> impl Iterator<Item = &str> {
+    plan.lines()
+        .filter_map(|line| line.split_whitespace().next())
 }
 
 fn confirm() -> Result<()> {
@@ -131,4 +138,15 @@ fn program(programs: &std::collections::HashMap<String, PathBuf>, name: &str) ->
 fn replace_with(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     Err(command.exec()).with_context(|| format!("cannot start {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_are_the_first_words_of_the_agents_plan() {
+        let plan = "eth0 public\neth1 underlay\n\n";
+        assert_eq!(interfaces(plan).collect::<Vec<_>>(), ["eth0", "eth1"]);
+    }
 }

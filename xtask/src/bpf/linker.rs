@@ -84,6 +84,9 @@ pub(crate) fn install(rustc: &Rustc) -> Result<Linker> {
         ])
         .arg(folder)
         .env("LLVM_PREFIX", prefix)
+        // LLVM does its work, and comes compiled: the rest need not be fast.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS");
     process::logged(&step, "bpf-linker", &mut command)?;
