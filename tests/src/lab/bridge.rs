@@ -1,0 +1,66 @@
+//! The kernel's virtual switch: per VPC a bridge and a vxlan device, with all
+//! forwarding entries written down and nothing learned from the wire.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use lingyun::config::InstanceId;
+
+use super::{network::batch, running::Lab};
+
+impl Lab {
+    /// Sets a host's bridges up.
+    pub(super) fn start_bridges(&self, host: usize) -> Result<String> {
+        let topology = &self.site.topology;
+        let name = &topology.hosts[host].name;
+        let mut links = Vec::new();
+        let mut entries = Vec::new();
+        let mut count = 0;
+        for (vpc, network) in topology.vpcs.iter().enumerate() {
+            if network.instances.iter().all(|instance| instance.host != host) {
+                continue;
+            }
+            count += 1;
+            let (bridge, vxlan) = (format!("br-{}", network.vni), format!("vx-{}", network.vni));
+            let local = topology.hosts[host].vtep;
+            links.extend([
+                // Multicast snooping would send queries of its own.
+                format!("link add {bridge} type bridge mcast_snooping 0"),
+                format!(
+                    "link add {vxlan} type vxlan id {} local {local} dstport 4789 nolearning",
+                    network.vni
+                ),
+                format!("link set dev {vxlan} master {bridge} up"),
+                format!("link set dev {bridge} up"),
+            ]);
+            // The bridge answers ARP for instances that it knows elsewhere.
+            entries.push(format!("link set dev {vxlan} learning off neigh_suppress on"));
+            let mut remote = |mac, at: IpAddr| {
+                entries.push(format!("fdb append {mac} dev {vxlan} dst {at} self static"));
+                entries.push(format!("fdb add {mac} dev {vxlan} master static"));
+            };
+            remote(network.router_mac, topology.anycast_vtep);
+            for (instance, vm) in network.instances.iter().enumerate() {
+                if vm.host == host {
+                    let port = self.plan.port(InstanceId { vpc, instance });
+                    links.push(format!("link set dev {port} master {bridge}"));
+                    continue;
+                }
+                remote(vm.mac, topology.hosts[vm.host].vtep);
+                links.push(format!(
+                    "neighbour replace {} lladdr {} dev {bridge} nud permanent",
+                    vm.ip, vm.mac
+                ));
+            }
+            // What is left to flood is ARP for the router: the gateways answer it.
+            entries.push(format!(
+                "fdb append 00:00:00:00:00:00 dev {vxlan} dst {} self permanent",
+                topology.anycast_vtep
+            ));
+        }
+        let namespace = self.namespace(name);
+        batch(&["ip", "-n", &namespace, "-batch", "-"], &links)?;
+        batch(&["bridge", "-n", &namespace, "-batch", "-"], &entries)?;
+        Ok(format!("{count} bridges"))
+    }
+}

@@ -1,0 +1,145 @@
+//! Makes the plan's namespaces, links and addresses.
+
+use std::{
+    fs,
+    io::{self, Write},
+    process::{Command, Stdio},
+    thread,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::{
+    ethtool::{self, Offload},
+    names::RunId,
+    ns,
+    plan::{Node, Plan},
+    site::NodeKind,
+};
+
+/// Kernel settings of every namespace: no IPv6 noise in captures, and answers
+/// may come in where the questions did not go out.
+const EVERYWHERE: &[(&str, &str)] = &[
+    ("ipv6/conf/all/disable_ipv6", "1"),
+    ("ipv6/conf/default/disable_ipv6", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+];
+
+/// Kernel settings of nodes that forward: flows are spread by their ports too.
+const FORWARDING: &[(&str, &str)] = &[
+    ("ipv4/ip_forward", "1"),
+    ("ipv4/fib_multipath_hash_policy", "1"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+];
+
+/// Makes it all; the namespaces must not exist yet.
+pub fn build(run: &RunId, plan: &Plan) -> Result<()> {
+    ns::prepare()?;
+    on_all(plan, |node| {
+        ns::create(&run.namespace(&node.name), || {
+            EVERYWHERE.iter().try_for_each(|setting| sysctl(setting))?;
+            if matches!(node.kind, NodeKind::Router { .. } | NodeKind::Gateway(_)) {
+                FORWARDING.iter().try_for_each(|setting| sysctl(setting))?;
+            }
+            Ok(())
+        })
+    })?;
+    batch(&["ip", "-batch", "-"], &links(run, plan)).context("make the links")?;
+    on_all(plan, |node| {
+        let namespace = run.namespace(&node.name);
+        batch(&["ip", "-n", &namespace, "-batch", "-"], &node.commands)
+            .with_context(|| format!("configure {}", node.name))?;
+        ns::enter(&namespace, || offloads(plan, node))?
+    })
+}
+
+/// Does the work for all nodes, on as many threads as there are cores.
+fn on_all(plan: &Plan, work: impl Fn(&Node) -> Result<()> + Sync) -> Result<()> {
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    let share = plan.nodes.len().div_ceil(threads).max(1);
+    thread::scope(|scope| {
+        let workers: Vec<_> = plan
+            .nodes
+            .chunks(share)
+            .map(|nodes| scope.spawn(|| nodes.iter().try_for_each(&work)))
+            .collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| Err(anyhow!("a thread of the lab panicked")))
+        })
+    })
+}
+
+/// Both ends of each veth pair come to be where they belong: no moving.
+fn links(run: &RunId, plan: &Plan) -> Vec<String> {
+    let pairs = plan.pairs().map(|(a, b)| {
+        format!(
+            "link add {} netns {} address {} mtu {} type veth peer name {} netns {} address {} mtu {}",
+            a.interface,
+            run.namespace(&a.node),
+            a.mac,
+            a.mtu,
+            b.interface,
+            run.namespace(&b.node),
+            b.mac,
+            b.mtu,
+        )
+    });
+    pairs.collect()
+}
+
+/// Checksums must be in the packets: Open vSwitch drops those without, and XDP
+/// rewrites them by their difference. And native XDP sends only into a veth whose
+/// other end polls (NAPI), which GRO turns on.
+fn offloads(plan: &Plan, node: &Node) -> Result<()> {
+    let is_gateway = |name: &str| {
+        plan.nodes.iter().any(|node| node.name == name && matches!(node.kind, NodeKind::Gateway(_)))
+    };
+    plan.devices_of(&node.name).try_for_each(|device| {
+        ethtool::set(&device.interface, Offload::TransmitChecksum, false)?;
+        if is_gateway(&device.peer.0) {
+            ethtool::set(&device.interface, Offload::GenericReceive, true)?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes a setting below /proc/sys/net, in the calling thread's namespace.
+fn sysctl((name, value): &(&str, &str)) -> Result<()> {
+    match fs::write(format!("/proc/sys/net/{name}"), value) {
+        // A kernel without IPv6 has nothing to switch off.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && name.starts_with("ipv6") => Ok(()),
+        result => result.with_context(|| format!("set net/{name} to {value}")),
+    }
+}
+
+/// Feeds lines to a tool that reads a batch from its standard input.
+pub fn batch(argv: &[&str], lines: &[String]) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let what = || format!("run {}", argv.join(" "));
+    let mut child = Command::new(argv[0])
+        .args(&argv[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(what)?;
+    let mut input = lines.join("\n");
+    input.push('\n');
+    let mut pipe = child.stdin.take().context("standard input is piped")?;
+    // A tool that gave up early says why below.
+    let written = pipe.write_all(input.as_bytes());
+    drop(pipe);
+    let output = child.wait_with_output().with_context(what)?;
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        // "Command failed -:12" is line 12.
+        let number = error.rsplit("-:").next().and_then(|n| n.trim().parse::<usize>().ok());
+        let line = number.and_then(|number| lines.get(number - 1)).map_or("", String::as_str);
+        bail!("{}: {} {line}", argv.join(" "), error.trim());
+    }
+    written.with_context(what)
+}

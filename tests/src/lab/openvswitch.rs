@@ -1,0 +1,215 @@
+//! Open vSwitch with its userspace datapath: two bridges, as on a hypervisor. One
+//! has the uplink and the tunnel endpoint's address, the other the instances and
+//! a VXLAN port; flows say where each frame goes, by tunnel key.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use lingyun::config::{InstanceId, Vpc};
+
+use super::{
+    names::mac,
+    network::batch,
+    running::Lab,
+    up::PATIENCE,
+};
+
+/// The bridge of the instances.
+const INSIDE: &str = "br-int";
+
+/// The bridge of the uplink; its own interface is the tunnel endpoint.
+const OUTSIDE: &str = "br-phy";
+
+/// OpenFlow number of the VXLAN port; instances count from one.
+const VXLAN_PORT: usize = 10_000;
+
+const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+
+impl Lab {
+    /// Starts a host's Open vSwitch.
+    pub(super) fn start_openvswitch(&self, host: usize) -> Result<String> {
+        let name = &self.site.topology.hosts[host].name;
+        let directory = self.directory().join(format!("{name}.openvswitch"));
+        fs::create_dir(&directory).with_context(|| format!("create {}", directory.display()))?;
+        let switch = Switch { directory };
+        switch.tool(&["ovsdb-tool", "create", &switch.file("conf.db"), SCHEMA])?;
+        let start = |program: &str, arguments: Vec<String>| {
+            let mut argv = vec![program.to_owned()];
+            argv.extend(arguments);
+            self.start(name, &format!("{name}.{program}"), argv, switch.environment(), None)
+        };
+        let socket = switch.file("db.sock");
+        let database = start(
+            "ovsdb-server",
+            vec![
+                switch.file("conf.db"),
+                format!("--remote=punix:{socket}"),
+                format!("--unixctl={}", switch.file("db.ctl")),
+            ],
+        )?;
+        let connected = || switch.vsctl(&["--no-wait", "init"]);
+        self.wait(PATIENCE, &[&database], connected)?;
+        let daemon = start(
+            "ovs-vswitchd",
+            vec![format!("unix:{socket}"), format!("--unixctl={}", switch.file("switch.ctl"))],
+        )?;
+        let words = self.switch_ports(host);
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        switch.vsctl(&words)?;
+        self.give_endpoint(host)?;
+        let flows = self.directory().join(format!("{name}.flows"));
+        fs::write(&flows, self.flows(host)?)
+            .with_context(|| format!("write {}", flows.display()))?;
+        let management = format!("unix:{}", switch.file(&format!("{INSIDE}.mgmt")));
+        let flows = flows.to_string_lossy().into_owned();
+        self.wait(PATIENCE, &[&daemon], || {
+            switch.tool(&["ovs-ofctl", "add-flows", &management, &flows])
+        })?;
+        Ok("Open vSwitch".to_owned())
+    }
+
+    /// One transaction for ovs-vsctl: both bridges and their ports.
+    fn switch_ports(&self, host: usize) -> Vec<String> {
+        let host = &self.site.topology.hosts[host];
+        let (uplink, _) = self.site.uplink(&host.name);
+        let address = mac(&host.name, uplink);
+        let mtu = self.uplink_mtu(&host.name);
+        let mut text = format!(
+            "--timeout=15 \
+             -- add-br {OUTSIDE} -- set bridge {OUTSIDE} datapath_type=netdev \
+                other-config:hwaddr=\"{address}\" \
+             -- set interface {OUTSIDE} mtu_request={mtu} \
+             -- add-port {OUTSIDE} {uplink} \
+             -- add-br {INSIDE} -- set bridge {INSIDE} datapath_type=netdev fail_mode=secure \
+             -- add-port {INSIDE} vxlan -- set interface vxlan type=vxlan \
+                options:remote_ip=flow options:key=flow options:local_ip={} \
+                ofport_request={VXLAN_PORT}",
+            host.vtep
+        );
+        for (number, (_, port)) in self.ports_of(&host.name).into_iter().enumerate() {
+            write!(
+                text,
+                " -- add-port {INSIDE} {port} -- set interface {port} ofport_request={}",
+                number + 1
+            )
+            .expect("writing into a string does not fail");
+        }
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Gives the tunnel endpoint's address to the outer bridge. The kernel sees the
+    /// uplink's frames too: with a MAC of its own and without ARP, it leaves them alone.
+    fn give_endpoint(&self, host: usize) -> Result<()> {
+        let host = &self.site.topology.hosts[host];
+        let (uplink, router) = self.site.uplink(&host.name);
+        let mut devices = self.plan.devices_of(&host.name);
+        let device = devices.find(|device| device.interface == uplink);
+        let address = device.and_then(|device| device.address);
+        let address = address.with_context(|| format!("{}:{uplink} has no address", host.name))?;
+        let commands = [
+            format!("link set dev {uplink} address {} arp off", mac(&host.name, "port")),
+            format!("address add {address} dev {OUTSIDE}"),
+            format!("link set dev {OUTSIDE} up"),
+            format!("route add default via {router} dev {OUTSIDE}"),
+        ];
+        batch(&["ip", "-n", &self.namespace(&host.name), "-batch", "-"], &commands)
+    }
+
+    fn uplink_mtu(&self, host: &str) -> u32 {
+        let (uplink, _) = self.site.uplink(host);
+        let mut devices = self.plan.devices_of(host);
+        devices.find(|device| device.interface == uplink).map_or(1500, |device| device.mtu)
+    }
+
+    /// The instances of a host with their ports, in the order of the topology.
+    fn ports_of(&self, host: &str) -> Vec<(InstanceId, &str)> {
+        let topology = &self.site.topology;
+        let own = topology.instances().filter(|(_, vm)| topology.hosts[vm.host].name == host);
+        own.map(|(id, _)| (id, self.plan.port(id))).collect()
+    }
+
+    /// Flows: table 0 tells tenants apart and where a frame comes from, table 1
+    /// sends what instances send, table 2 delivers what comes out of a tunnel.
+    fn flows(&self, host: usize) -> Result<String> {
+        let topology = &self.site.topology;
+        let name = &topology.hosts[host].name;
+        let ports = self.ports_of(name);
+        let number = |id: InstanceId| {
+            let place = ports.iter().position(|(known, _)| *known == id);
+            place.map(|place| place + 1).with_context(|| format!("{id:?} is not on {name}"))
+        };
+        let mut text = format!("table=0,in_port={VXLAN_PORT},actions=resubmit(,2)\n");
+        let mut add = |flow: String| {
+            text.push_str(&flow);
+            text.push('\n');
+        };
+        for (vpc, network) in topology.vpcs.iter().enumerate() {
+            let Vpc { vni, router_mac, subnets, instances, .. } = network;
+            let tunnel = |to| format!("set_field:{to}->tun_dst,output:{VXLAN_PORT}");
+            let gateways = tunnel(topology.anycast_vtep);
+            add(format!("table=1,tun_id={vni},dl_dst={router_mac},actions={gateways}"));
+            for subnet in subnets {
+                let router = subnet.router;
+                add(format!("table=1,tun_id={vni},arp,arp_op=1,arp_tpa={router},priority=40000,actions={gateways}"));
+            }
+            for (instance, vm) in instances.iter().enumerate() {
+                let (mac, ip) = (vm.mac, vm.ip);
+                let mut deliver = |table: u8, action: &str| {
+                    add(format!("table={table},tun_id={vni},dl_dst={mac},actions={action}"));
+                    add(format!("table={table},tun_id={vni},arp,arp_op=1,arp_tpa={ip},priority=40000,actions={action}"));
+                };
+                if vm.host != host {
+                    deliver(1, &tunnel(topology.hosts[vm.host].vtep));
+                    continue;
+                }
+                let port = number(InstanceId { vpc, instance })?;
+                deliver(1, &format!("output:{port}"));
+                deliver(2, &format!("output:{port}"));
+                add(format!(
+                    "table=0,in_port={port},dl_src={mac},actions=set_field:{vni}->tun_id,resubmit(,1)"
+                ));
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// One Open vSwitch among several on this machine.
+struct Switch {
+    directory: PathBuf,
+}
+
+impl Switch {
+    fn file(&self, name: &str) -> String {
+        Path::new(&self.directory).join(name).to_string_lossy().into_owned()
+    }
+
+    /// Its own directories instead of the machine's.
+    fn environment(&self) -> Vec<(String, String)> {
+        let directory = self.directory.to_string_lossy().into_owned();
+        ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR"].map(|name| (name.to_owned(), directory.clone())).into()
+    }
+
+    fn vsctl(&self, words: &[&str]) -> Result<()> {
+        let database = format!("--db=unix:{}", self.file("db.sock"));
+        let mut argv = vec!["ovs-vsctl", &database];
+        argv.extend(words);
+        self.tool(&argv)
+    }
+
+    fn tool(&self, argv: &[&str]) -> Result<()> {
+        let mut command = Command::new(argv[0]);
+        command.args(&argv[1..]).envs(self.environment());
+        let output = command.output().with_context(|| format!("run {}", argv[0]))?;
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            bail!("{}: {}", argv.join(" "), error.trim());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+//! A topology file, both parts read, checked against each other.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use lingyun::config::{InstanceId, Topology};
+use serde::Deserialize;
+
+use super::{
+    config::{Kind, LabConfig, Service, VM_MTU, Vswitch},
+    names::Ports,
+};
+
+/// What VXLAN over IPv4 puts in front of a VM's packet, outer Ethernet aside.
+const VXLAN_OVERHEAD: u32 = 50;
+
+/// A site that the lab can build.
+#[derive(Debug)]
+pub struct Site {
+    /// The file.
+    pub path: PathBuf,
+    /// The product's part.
+    pub topology: Topology,
+    /// The lab's part.
+    pub lab: LabConfig,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// Sends and receives.
+    Client,
+    /// Routes and speaks BGP.
+    Router {
+        /// Its autonomous system.
+        asn: u32,
+    },
+    /// Index of a gateway.
+    Gateway(usize),
+    /// Index of a host, and its switch.
+    Host(usize, Vswitch),
+    /// A VM.
+    Instance(InstanceId),
+}
+
+/// The rest of the file is the product's.
+#[derive(Deserialize)]
+struct File {
+    lab: Option<LabConfig>,
+}
+
+impl Site {
+    /// Reads a topology file.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let topology = lingyun::config::parse(&path.display().to_string(), &text)?.topology;
+        let file: File = serde_saphyr::from_str(&text)
+            .with_context(|| format!("{}: the `lab` part", path.display()))?;
+        let lab = file.lab.with_context(|| {
+            format!("{} has no `lab` part: topologies/order.yaml shows one", path.display())
+        })?;
+        let site = Self { path: path.to_owned(), topology, lab };
+        let problems = site.problems();
+        if !problems.is_empty() {
+            let list = problems.join("\n  ");
+            bail!("{}: the lab cannot be built:\n  {list}", path.display());
+        }
+        Ok(site)
+    }
+
+    /// Name of an instance's node.
+    pub fn instance_name(&self, id: InstanceId) -> String {
+        let vpc = &self.topology.vpcs[id.vpc];
+        format!("{}/{}", vpc.name, vpc.instances[id.instance].name)
+    }
+
+    /// The instance with this node name.
+    pub fn instance(&self, name: &str) -> Option<InstanceId> {
+        self.topology.instances().map(|(id, _)| id).find(|&id| self.instance_name(id) == name)
+    }
+
+    /// Node name and address of another instance of the same VPC.
+    pub fn neighbour(&self, of: InstanceId, name: &str) -> Option<(String, IpAddr)> {
+        let vpc = &self.topology.vpcs[of.vpc];
+        let found = vpc.instances.iter().find(|instance| instance.name == name)?;
+        Some((format!("{}/{name}", vpc.name), found.ip))
+    }
+
+    /// Every node.
+    pub fn nodes(&self) -> Vec<(String, NodeKind)> {
+        let clients = self.lab.clients.iter().map(|c| (c.name.clone(), NodeKind::Client));
+        let routers = self.lab.routers.iter();
+        let routers = routers.map(|r| (r.name.clone(), NodeKind::Router { asn: r.asn }));
+        let gateways = self.topology.gateways.iter().enumerate();
+        let gateways = gateways.map(|(index, g)| (g.name.clone(), NodeKind::Gateway(index)));
+        let hosts = self.topology.hosts.iter().enumerate();
+        let hosts = hosts.filter_map(|(index, host)| {
+            let switch = self.lab.hosts.iter().find(|lab| lab.name == host.name)?.vswitch;
+            Some((host.name.clone(), NodeKind::Host(index, switch)))
+        });
+        let instances = self.topology.instances();
+        let instances = instances.map(|(id, _)| (self.instance_name(id), NodeKind::Instance(id)));
+        clients.chain(routers).chain(gateways).chain(hosts).chain(instances).collect()
+    }
+
+    /// The interface of a client or host, and the router at its other end.
+    pub fn uplink(&self, node: &str) -> (&str, IpAddr) {
+        let sides = self.lab.links.iter().flat_map(|link| link.sides());
+        let mut own = sides.filter(|(end, ..)| end.node == node);
+        let (end, _, _, router) = own.next().expect("validation gives each of them one link");
+        (&end.interface, router)
+    }
+
+    /// The services of one kind, with their instances.
+    pub fn services(&self) -> impl Iterator<Item = (InstanceId, String, Kind<'_>)> {
+        self.lab.services.iter().map(|service| {
+            let id = self.instance(&service.instance).expect("validation resolves instances");
+            (id, service.instance.clone(), service.kind().expect("validation counts kinds"))
+        })
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut kinds = HashMap::new();
+        for host in &self.topology.hosts {
+            if !self.lab.hosts.iter().any(|lab| lab.name == host.name) {
+                problems.push(format!(
+                    "host {0}: say which switch it has, in lab.hosts: \
+                     {{ name: {0}, vswitch: kernel }}",
+                    host.name
+                ));
+                // Counted all the same, so that its links are no further problem.
+                kinds.insert(host.name.clone(), NodeKind::Host(0, Vswitch::Kernel));
+            }
+        }
+        for host in &self.lab.hosts {
+            if !self.topology.hosts.iter().any(|known| known.name == host.name) {
+                problems.push(format!("lab.hosts: `{}` is not one of the hosts", host.name));
+            }
+        }
+        for (name, kind) in self.nodes() {
+            if kinds.insert(name.clone(), kind).is_some() {
+                problems.push(format!("two nodes have the name `{name}`"));
+            }
+        }
+        self.check_links(&kinds, &mut problems);
+        self.check_uplinks(&kinds, &mut problems);
+        for service in &self.lab.services {
+            if let Err(problem) = self.check_service(service) {
+                problems.push(problem);
+            }
+        }
+        problems
+    }
+
+    fn check_links(&self, kinds: &HashMap<String, NodeKind>, problems: &mut Vec<String>) {
+        let mut taken = HashSet::new();
+        for link in &self.lab.links {
+            for (end, _) in link.ends() {
+                if !kinds.contains_key(&end.node) || end.node.contains('/') {
+                    problems.push(format!(
+                        "link {end}: there is no client, router, gateway or host `{}`",
+                        end.node
+                    ));
+                }
+                if end.interface.is_empty() || end.interface.len() > Ports::MAX {
+                    problems.push(format!(
+                        "link {end}: an interface name has 1 to {} characters",
+                        Ports::MAX
+                    ));
+                }
+                if !taken.insert(end.to_string()) {
+                    problems.push(format!("link {end}: another link ends there too"));
+                }
+            }
+            if link.a_ip.trunc() != link.b_ip.trunc() || link.a_ip.addr() == link.b_ip.addr() {
+                problems.push(format!(
+                    "link {} - {}: {} and {} must be two addresses of one network",
+                    link.a, link.b, link.a_ip, link.b_ip
+                ));
+            }
+        }
+    }
+
+    fn check_uplinks(&self, kinds: &HashMap<String, NodeKind>, problems: &mut Vec<String>) {
+        let links_of = |node: &str| {
+            let links = self.lab.links.iter();
+            let sides = links.flat_map(|link| link.sides().map(|side| (link.mtu, side)));
+            sides.filter(|(_, (end, ..))| end.node == node).collect::<Vec<_>>()
+        };
+        let needed = VM_MTU + VXLAN_OVERHEAD;
+        let narrow = |node: &str, mtu: u32| {
+            format!("{node}: its underlay link has MTU {mtu}; VXLAN needs at least {needed}")
+        };
+        for (name, kind) in kinds {
+            let links = links_of(name);
+            if matches!(kind, NodeKind::Client | NodeKind::Host(..)) && links.len() != 1 {
+                problems.push(format!("{name}: has {} links, needs exactly one", links.len()));
+            }
+        }
+        for host in &self.topology.hosts {
+            for (mtu, (end, address, ..)) in links_of(&host.name) {
+                if address.addr() != host.vtep {
+                    problems.push(format!(
+                        "link {end}: its address {} should be the host's VTEP {}",
+                        address.addr(),
+                        host.vtep
+                    ));
+                }
+                if mtu < needed {
+                    problems.push(narrow(&host.name, mtu));
+                }
+            }
+        }
+        for gateway in &self.topology.gateways {
+            let links = links_of(&gateway.name);
+            for interface in gateway.public.iter().chain(&gateway.underlay) {
+                let link = links.iter().find(|(_, (end, ..))| end.interface == *interface);
+                match link {
+                    None => problems.push(format!("{}:{interface} has no link", gateway.name)),
+                    Some((mtu, _)) if gateway.underlay.contains(interface) && *mtu < needed => {
+                        problems.push(narrow(&gateway.name, *mtu));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+
+    fn check_service(&self, service: &Service) -> Result<(), String> {
+        let name = &service.instance;
+        let id = self.instance(name).ok_or_else(|| {
+            format!("service on `{name}`: there is no such instance; write VPC/INSTANCE")
+        })?;
+        let known = |other: &str| {
+            self.neighbour(id, other).map(|(node, _)| node).ok_or_else(|| {
+                format!("service on {name}: its VPC has no instance `{other}`")
+            })
+        };
+        match service.kind()? {
+            Kind::Haproxy(haproxy) => {
+                haproxy.servers.iter().try_for_each(|server| known(server).map(drop))
+            }
+            Kind::OrderService(orders) => {
+                let database = known(&orders.database)?;
+                let runs = |other: &Service| {
+                    other.instance == database && matches!(other.kind(), Ok(Kind::Postgresql(_)))
+                };
+                if self.lab.services.iter().any(runs) {
+                    return Ok(());
+                }
+                Err(format!("service on {name}: no postgresql runs on {database}"))
+            }
+            Kind::Postgresql(_) | Kind::Peer(_) => Ok(()),
+        }
+    }
+}
