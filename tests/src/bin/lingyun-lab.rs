@@ -3,14 +3,20 @@
 use std::{
     path::PathBuf,
     process::ExitCode,
-    sync::{Arc, atomic::{AtomicBool, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use gateway_tests::lab::{self, Lab, Options, Progress, RunId, state::{self, Standing}};
+use gateway_tests::lab::{
+    self, Lab, Options, Progress, RunId,
+    state::{self, Standing},
+};
 use nix::sys::signal::{SigSet, Signal};
 
 /// Builds a site of network namespaces and real components from a topology file.
@@ -62,8 +68,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
+        .format_timestamp_millis()
+        .init();
     let result = match Arguments::parse().command {
-        Command::Up { topology, run, keep, verbose } => up(&topology, run, keep, verbose),
+        Command::Up {
+            topology,
+            run,
+            keep,
+            verbose,
+        } => up(&topology, run, keep, verbose),
         Command::Down { run, all_stale } => down(run, all_stale),
         Command::List => list(),
         Command::Exec { run, node, argv } => exec(run, &node, &argv),
@@ -80,9 +94,17 @@ fn main() -> ExitCode {
 fn up(topology: &std::path::Path, run: Option<RunId>, keep: bool, verbose: bool) -> Result<()> {
     let cancel = on_signal()?;
     let progress = Progress::shown();
-    let options = Options { run, keep, cancel: Arc::clone(&cancel) };
+    let options = Options {
+        run,
+        keep,
+        cancel: Arc::clone(&cancel),
+    };
     let lab = Lab::up(topology, options, &progress)?;
-    eprintln!("lab {} is up after {:.2} s", lab.run(), progress.elapsed().as_secs_f64());
+    eprintln!(
+        "lab {} is up after {:.2} s",
+        lab.run(),
+        progress.elapsed().as_secs_f64()
+    );
     if verbose {
         for timing in progress.timings() {
             let (from, to) = (timing.from.as_secs_f64(), timing.to.as_secs_f64());
@@ -91,7 +113,10 @@ fn up(topology: &std::path::Path, run: Option<RunId>, keep: bool, verbose: bool)
     }
     let run = lab.run().clone();
     eprintln!("  logs and sockets   {}", lab.directory().display());
-    eprintln!("  a shell on a node  nsenter --net={} bash", lab.netns_path("NODE").display());
+    eprintln!(
+        "  a shell on a node  nsenter --net={} bash",
+        lab.netns_path("NODE").display()
+    );
     if keep {
         lab.keep()?;
         eprintln!("  take it down       lingyun-lab down --run {run}");
@@ -128,7 +153,10 @@ fn down(run: Option<RunId>, all_stale: bool) -> Result<()> {
     for lab in found {
         match lab.standing {
             Standing::Live => {
-                eprintln!("lab {} belongs to process {}, which runs", lab.run, lab.owner.pid);
+                eprintln!(
+                    "lab {} belongs to process {}, which runs",
+                    lab.run, lab.owner.pid
+                );
             }
             Standing::Kept if all_stale => {}
             Standing::Kept | Standing::Stale => {
@@ -148,7 +176,11 @@ fn list() -> Result<()> {
             Standing::Kept => "kept".to_owned(),
             Standing::Stale => "stale: its owner died".to_owned(),
         };
-        println!("{:<8} {:>6} s  {standing}", lab.run.to_string(), lab.age.as_secs());
+        println!(
+            "{:<8} {:>6} s  {standing}",
+            lab.run.to_string(),
+            lab.age.as_secs()
+        );
     }
     Ok(())
 }

@@ -67,11 +67,13 @@ impl Way {
 }
 
 /// Configuration of a node's BIRD, or none for a node that has none.
-pub fn configuration(site: &Site, node: &str, kind: NodeKind) -> Option<String> {
+pub(super) fn configuration(site: &Site, node: &str, kind: NodeKind) -> Option<String> {
     let sessions = sessions(site, node, kind);
     let (asn, id, rest) = match kind {
         NodeKind::Router { asn } => {
-            let id = sessions.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |s| s.own);
+            let id = sessions
+                .first()
+                .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |s| s.own);
             (asn, id, router(site, node, &sessions))
         }
         NodeKind::Gateway(index) => {
@@ -117,7 +119,13 @@ fn sessions<'s>(site: &'s Site, node: &str, kind: NodeKind) -> Vec<Session<'s>> 
             // A client or host speaks no BGP.
             (_, None) => router.map(|_| Way::Routers)?,
         };
-        Some(Session { interface: &end.interface, own: own.addr(), peer: peer_ip, peer_asn, way })
+        Some(Session {
+            interface: &end.interface,
+            own: own.addr(),
+            peer: peer_ip,
+            peer_asn,
+            way,
+        })
     });
     sessions.collect()
 }
@@ -126,12 +134,17 @@ fn sessions<'s>(site: &'s Site, node: &str, kind: NodeKind) -> Vec<Session<'s>> 
 /// gateways at its public side about a way out to everywhere.
 fn router(site: &Site, node: &str, sessions: &[Session<'_>]) -> String {
     let sides = site.lab.links.iter().flat_map(|link| link.sides());
-    let own = sides.filter(|(end, ..)| end.node == node).map(|(end, ..)| end.interface.as_str());
+    let own = sides
+        .filter(|(end, ..)| end.node == node)
+        .map(|(end, ..)| end.interface.as_str());
     let stubs = own.filter(|own| !sessions.iter().any(|session| session.interface == *own));
     let stubs: Vec<_> = stubs.map(|stub| format!("\"{stub}\"")).collect();
     let mut text = String::new();
     if !stubs.is_empty() {
-        text = format!("protocol direct {{ ipv4; interface {}; }}\n", stubs.join(", "));
+        text = format!(
+            "protocol direct {{ ipv4; interface {}; }}\n",
+            stubs.join(", ")
+        );
     }
     text.push_str("protocol static way_out { ipv4; route 0.0.0.0/0 unreachable; }\n");
     text
@@ -155,7 +168,9 @@ fn gateway(vtep: IpAddr) -> String {
 
 fn bfd(sessions: &[Session<'_>], bfd: Bfd) -> String {
     let watched = sessions.iter().filter(|session| session.way.is_watched());
-    let watched: Vec<_> = watched.map(|session| format!("\"{}\"", session.interface)).collect();
+    let watched: Vec<_> = watched
+        .map(|session| format!("\"{}\"", session.interface))
+        .collect();
     if watched.is_empty() {
         return String::new();
     }
@@ -168,14 +183,29 @@ fn bfd(sessions: &[Session<'_>], bfd: Bfd) -> String {
     )
 }
 
+/// BIRD waits a second before its first call, whatever `connect delay time` says.
 fn bgp(session: &Session<'_>, asn: u32) -> String {
-    let Session { interface, own, peer, peer_asn, way } = session;
+    let Session {
+        interface,
+        own,
+        peer,
+        peer_asn,
+        way,
+    } = session;
     let mut text = String::new();
     let mut name = String::from("to_");
-    name.extend(interface.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
+    name.extend(
+        interface
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }),
+    );
     let watch = if way.is_watched() { "bfd on; " } else { "" };
     // The gateways share an AS: each hears of the others' endpoints with its own in the path.
-    let same = if *way == Way::UpUnderlay { "allow local as 1; " } else { "" };
+    let same = if *way == Way::UpUnderlay {
+        "allow local as 1; "
+    } else {
+        ""
+    };
     let filters = way.filters();
     write!(
         text,
@@ -188,10 +218,12 @@ fn bgp(session: &Session<'_>, asn: u32) -> String {
 }
 
 /// Asks a running BIRD, as birdc does.
-pub fn ask(socket: &Path, question: &str) -> Result<Vec<String>> {
+pub(super) fn ask(socket: &Path, question: &str) -> Result<Vec<String>> {
     let what = || format!("ask BIRD at {}: {question}", socket.display());
     let mut stream = UnixStream::connect(socket).with_context(what)?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).with_context(what)?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .with_context(what)?;
     let mut lines = BufReader::new(stream.try_clone().with_context(what)?).lines();
     // It greets first.
     lines.next().with_context(what)?.with_context(what)?;
@@ -201,7 +233,10 @@ pub fn ask(socket: &Path, question: &str) -> Result<Vec<String>> {
         let line = line.with_context(what)?;
         // A line is "CODE-more", "CODE last", or " continued".
         let code = line.get(..4).and_then(|code| code.parse::<u32>().ok());
-        let text = line.get(if code.is_some() { 5 } else { 1 }..).unwrap_or_default().to_owned();
+        let text = line
+            .get(if code.is_some() { 5 } else { 1 }..)
+            .unwrap_or_default()
+            .to_owned();
         match (code, line.as_bytes().get(4)) {
             (Some(8000..), _) => bail!("{}: {text}", what()),
             (Some(code), Some(b' ')) => {
@@ -217,7 +252,7 @@ pub fn ask(socket: &Path, question: &str) -> Result<Vec<String>> {
 }
 
 /// The sessions of a running BIRD that are not up yet.
-pub fn sessions_down(socket: &Path) -> Result<Vec<String>> {
+pub(super) fn sessions_down(socket: &Path) -> Result<Vec<String>> {
     let lines = ask(socket, "show protocols")?;
     let down = lines.into_iter().filter(|line| {
         let mut words = line.split_whitespace();

@@ -17,7 +17,11 @@ impl Lab {
         let mut entries = Vec::new();
         let mut count = 0;
         for (vpc, network) in topology.vpcs.iter().enumerate() {
-            if network.instances.iter().all(|instance| instance.host != host) {
+            if network
+                .instances
+                .iter()
+                .all(|instance| instance.host != host)
+            {
                 continue;
             }
             count += 1;
@@ -34,7 +38,9 @@ impl Lab {
                 format!("link set dev {bridge} up"),
             ]);
             // The bridge answers ARP for instances that it knows elsewhere.
-            entries.push(format!("link set dev {vxlan} learning off neigh_suppress on"));
+            entries.push(format!(
+                "link set dev {vxlan} learning off neigh_suppress on"
+            ));
             let mut remote = |mac, at: IpAddr| {
                 entries.push(format!("fdb append {mac} dev {vxlan} dst {at} self static"));
                 entries.push(format!("fdb add {mac} dev {vxlan} master static"));

@@ -60,7 +60,10 @@ pub struct Bfd {
 
 impl Default for Bfd {
     fn default() -> Self {
-        Self { interval_ms: 100, multiplier: 3 }
+        Self {
+            interval_ms: 100,
+            multiplier: 3,
+        }
     }
 }
 
@@ -86,7 +89,7 @@ const fn default_mtu() -> u32 {
 }
 
 /// MTU inside the instances, and of links that do not say theirs.
-pub const VM_MTU: u32 = 1500;
+pub(super) const VM_MTU: u32 = 1500;
 
 impl Link {
     /// Both ends with their addresses.
@@ -122,9 +125,14 @@ impl<'de> Deserialize<'de> for End {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let (node, interface) = text.split_once(':').ok_or_else(|| {
-            serde::de::Error::custom(format!("`{text}`: write NODE:INTERFACE, such as phone:radio"))
+            serde::de::Error::custom(format!(
+                "`{text}`: write NODE:INTERFACE, such as phone:radio"
+            ))
         })?;
-        Ok(Self { node: node.to_owned(), interface: interface.to_owned() })
+        Ok(Self {
+            node: node.to_owned(),
+            interface: interface.to_owned(),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use nix::libc;
 /// An offload, by the number of its "set" command (linux/ethtool.h).
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
-pub enum Offload {
+pub(super) enum Offload {
     /// Checksums of sent packets. On veth, "on" means that nobody computes them.
     TransmitChecksum = 0x17,
     /// Merging of received packets. On veth, it also turns NAPI on.
@@ -24,11 +24,19 @@ struct Value {
 }
 
 /// Switches an offload of a device in the calling thread's network namespace.
-pub fn set(device: &str, offload: Offload, on: bool) -> Result<()> {
-    let what = || format!("switch {offload:?} of {device} {}", if on { "on" } else { "off" });
+pub(super) fn set(device: &str, offload: Offload, on: bool) -> Result<()> {
+    let what = || {
+        format!(
+            "switch {offload:?} of {device} {}",
+            if on { "on" } else { "off" }
+        )
+    };
     // Any socket stands for the namespace.
     let socket = UdpSocket::bind(("0.0.0.0", 0)).with_context(what)?;
-    let mut value = Value { command: offload as u32, data: on.into() };
+    let mut value = Value {
+        command: offload as u32,
+        data: on.into(),
+    };
     // SAFETY: all-zero bytes are a valid ifreq: integers, and pointers not followed.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     // One byte stays zero: the end of the name.
@@ -39,9 +47,8 @@ pub fn set(device: &str, offload: Offload, on: bool) -> Result<()> {
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
     // SAFETY: the socket is open; the request is what SIOCETHTOOL takes, and its
     // pointer leads to a `struct ethtool_value` that outlives the call.
-    let result = unsafe {
-        libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request)
-    };
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if result < 0 {
         return Err(io::Error::last_os_error()).with_context(what);
     }

@@ -74,7 +74,8 @@ impl Lab {
         self.silence_gateway(gateway, false)?;
         self.switch_links(gateway, "up")?;
         let ended = |part: &str| {
-            self.process(&name(gateway, part)).is_none_or(|process| process.exit().is_some())
+            self.process(&name(gateway, part))
+                .is_none_or(|process| process.exit().is_some())
         };
         if ended(BIRD) {
             self.start_bird(gateway, kind)?;
@@ -89,15 +90,22 @@ impl Lab {
         let node = self.plan.nodes.iter().find(|node| node.name == gateway);
         match node.map(|node| node.kind) {
             Some(kind @ NodeKind::Gateway(_)) => Ok(kind),
-            _ => bail!("`{gateway}` is not a gateway of {}", self.site.path.display()),
+            _ => bail!(
+                "`{gateway}` is not a gateway of {}",
+                self.site.path.display()
+            ),
         }
     }
 
     fn switch_links(&self, gateway: &str, to: &str) -> Result<()> {
         let devices = self.plan.devices_of(gateway);
-        let lines: Vec<_> =
-            devices.map(|device| format!("link set dev {} {to}", device.interface)).collect();
-        batch(&["ip", "-n", &self.namespace(gateway), "-batch", "-"], &lines)
+        let lines: Vec<_> = devices
+            .map(|device| format!("link set dev {} {to}", device.interface))
+            .collect();
+        batch(
+            &["ip", "-n", &self.namespace(gateway), "-batch", "-"],
+            &lines,
+        )
     }
 
     /// Starts the BIRD of a router or gateway.
@@ -108,7 +116,14 @@ impl Lab {
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         let socket = self.bird_socket(node);
         forget(&socket)?;
-        let words = ["bird", "-f", "-c", &file.to_string_lossy(), "-s", &socket.to_string_lossy()];
+        let words = [
+            "bird",
+            "-f",
+            "-c",
+            &file.to_string_lossy(),
+            "-s",
+            &socket.to_string_lossy(),
+        ];
         let argv = words.map(str::to_owned).into();
         self.start(node, &name(node, BIRD), argv, Vec::new(), None)
     }
@@ -125,9 +140,16 @@ impl Lab {
             format!("--node={gateway}"),
             format!("--socket={}", socket.display()),
             "--listen=none".to_owned(),
+            "--grace=0".to_owned(),
             format!("--pin-dir={}", self.run().pin_dir(gateway).display()),
         ];
-        let agent = self.start(gateway, &name(gateway, AGENT), argv.into(), Vec::new(), None)?;
+        let agent = self.start(
+            gateway,
+            &name(gateway, AGENT),
+            argv.into(),
+            Vec::new(),
+            None,
+        )?;
         self.wait(PATIENCE, &[&agent], || status(&socket))?;
         Ok("serves".to_owned())
     }
@@ -145,8 +167,12 @@ fn forget(socket: &Path) -> Result<()> {
 fn status(socket: &Path) -> Result<serde_json::Value> {
     let what = || format!("ask the agent at {}", socket.display());
     let mut stream = UnixStream::connect(socket).with_context(what)?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).with_context(what)?;
-    stream.write_all(b"GET /status HTTP/1.0\r\nHost: agent\r\n\r\n").with_context(what)?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .with_context(what)?;
+    stream
+        .write_all(b"GET /status HTTP/1.0\r\nHost: agent\r\n\r\n")
+        .with_context(what)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).with_context(what)?;
     let (head, body) = answer.split_once("\r\n\r\n").with_context(what)?;
@@ -167,6 +193,12 @@ fn mount_bpffs() -> Result<()> {
     if mounts.lines().any(is_there) {
         return Ok(());
     }
-    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>)
-        .with_context(|| format!("mount {BPFFS}"))
+    mount(
+        Some("bpf"),
+        BPFFS,
+        Some("bpf"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .with_context(|| format!("mount {BPFFS}"))
 }

@@ -62,9 +62,13 @@ impl FromStr for RunId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = (1..=8).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if !fits {
-            return Err(format!("run id `{text}`: use 1 to 8 of the characters a-z and 0-9"));
+            return Err(format!(
+                "run id `{text}`: use 1 to 8 of the characters a-z and 0-9"
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -86,7 +90,7 @@ impl From<RunId> for String {
 
 /// MAC of an interface, derived from its name: the same in every run, and all
 /// of one node start alike, so that a capture reads like a list of nodes.
-pub fn mac(node: &str, interface: &str) -> Mac {
+pub(super) fn mac(node: &str, interface: &str) -> Mac {
     let [a, b] = fold(node);
     let [c, d] = fold(interface);
     Mac([0x02, 0x1e, a, b, c, d])
@@ -105,19 +109,19 @@ fn fold(text: &str) -> [u8; 2] {
 /// A kernel name has at most 15 bytes, and `ip` takes some words for keywords,
 /// so names of VM ports are built, not copied.
 #[derive(Default)]
-pub struct Ports(HashSet<String>);
+pub(super) struct Ports(HashSet<String>);
 
 impl Ports {
     /// Longest name that the kernel takes.
-    pub const MAX: usize = 15;
+    pub(super) const MAX: usize = 15;
 
     /// Marks a name as taken. False when it already was.
-    pub fn take(&mut self, name: &str) -> bool {
+    pub(super) fn take(&mut self, name: &str) -> bool {
         self.0.insert(name.to_owned())
     }
 
     /// A name for the port of a VM: `vm-NAME` where that fits and is free.
-    pub fn vm(&mut self, instance: &str) -> String {
+    pub(super) fn vm(&mut self, instance: &str) -> String {
         let plain = format!("vm-{instance}");
         if plain.len() <= Self::MAX && self.take(&plain) {
             return plain;

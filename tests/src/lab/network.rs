@@ -17,8 +17,8 @@ use super::{
     site::NodeKind,
 };
 
-/// Kernel settings of every namespace: no IPv6 noise in captures, and answers
-/// may come in where the questions did not go out.
+/// Kernel settings of every namespace: no IPv6 noise in captures, and answers may
+/// come in where the questions did not go out.
 const EVERYWHERE: &[(&str, &str)] = &[
     ("ipv6/conf/all/disable_ipv6", "1"),
     ("ipv6/conf/default/disable_ipv6", "1"),
@@ -35,7 +35,7 @@ const FORWARDING: &[(&str, &str)] = &[
 ];
 
 /// Makes it all; the namespaces must not exist yet.
-pub fn build(run: &RunId, plan: &Plan) -> Result<()> {
+pub(super) fn build(run: &RunId, plan: &Plan) -> Result<()> {
     ns::prepare()?;
     on_all(plan, |node| {
         ns::create(&run.namespace(&node.name), || {
@@ -51,7 +51,7 @@ pub fn build(run: &RunId, plan: &Plan) -> Result<()> {
         let namespace = run.namespace(&node.name);
         batch(&["ip", "-n", &namespace, "-batch", "-"], &node.commands)
             .with_context(|| format!("configure {}", node.name))?;
-        ns::enter(&namespace, || offloads(plan, node))?
+        ns::enter(&namespace, || devices(plan, node))?
     })
 }
 
@@ -66,7 +66,9 @@ fn on_all(plan: &Plan, work: impl Fn(&Node) -> Result<()> + Sync) -> Result<()> 
             .map(|nodes| scope.spawn(|| nodes.iter().try_for_each(&work)))
             .collect();
         workers.into_iter().try_for_each(|worker| {
-            worker.join().unwrap_or_else(|_| Err(anyhow!("a thread of the lab panicked")))
+            worker
+                .join()
+                .unwrap_or_else(|_| Err(anyhow!("a thread of the lab panicked")))
         })
     })
 }
@@ -91,13 +93,18 @@ fn links(run: &RunId, plan: &Plan) -> Vec<String> {
 
 /// Checksums must be in the packets: Open vSwitch drops those without, and XDP
 /// rewrites them by their difference. And native XDP sends only into a veth whose
-/// other end polls (NAPI), which GRO turns on.
-fn offloads(plan: &Plan, node: &Node) -> Result<()> {
+/// other end polls (NAPI), which GRO turns on. An ARP request that was lost, since a
+/// switch was still starting, is sent again after 100 ms instead of a second.
+fn devices(plan: &Plan, node: &Node) -> Result<()> {
     let is_gateway = |name: &str| {
-        plan.nodes.iter().any(|node| node.name == name && matches!(node.kind, NodeKind::Gateway(_)))
+        plan.nodes
+            .iter()
+            .any(|node| node.name == name && matches!(node.kind, NodeKind::Gateway(_)))
     };
     plan.devices_of(&node.name).try_for_each(|device| {
         ethtool::set(&device.interface, Offload::TransmitChecksum, false)?;
+        let retry = format!("ipv4/neigh/{}/retrans_time_ms", device.interface);
+        sysctl(&(&retry, "100"))?;
         if is_gateway(&device.peer.0) {
             ethtool::set(&device.interface, Offload::GenericReceive, true)?;
         }
@@ -115,7 +122,7 @@ fn sysctl((name, value): &(&str, &str)) -> Result<()> {
 }
 
 /// Feeds lines to a tool that reads a batch from its standard input.
-pub fn batch(argv: &[&str], lines: &[String]) -> Result<()> {
+pub(super) fn batch(argv: &[&str], lines: &[String]) -> Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
@@ -137,8 +144,13 @@ pub fn batch(argv: &[&str], lines: &[String]) -> Result<()> {
     if !output.status.success() {
         let error = String::from_utf8_lossy(&output.stderr);
         // "Command failed -:12" is line 12.
-        let number = error.rsplit("-:").next().and_then(|n| n.trim().parse::<usize>().ok());
-        let line = number.and_then(|number| lines.get(number - 1)).map_or("", String::as_str);
+        let number = error
+            .rsplit("-:")
+            .next()
+            .and_then(|n| n.trim().parse::<usize>().ok());
+        let line = number
+            .and_then(|number| lines.get(number - 1))
+            .map_or("", String::as_str);
         bail!("{}: {} {line}", argv.join(" "), error.trim());
     }
     written.with_context(what)

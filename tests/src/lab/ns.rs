@@ -17,30 +17,36 @@ use nix::{
 };
 
 /// Where names of network namespaces live.
-pub const DIRECTORY: &str = "/run/netns";
+pub(super) const DIRECTORY: &str = "/run/netns";
 
 const NONE: Option<&str> = None;
 
 /// File that stands for the namespace.
-pub fn path(name: &str) -> PathBuf {
+pub(super) fn path(name: &str) -> PathBuf {
     Path::new(DIRECTORY).join(name)
 }
 
 /// Makes a namespace and runs `setup` in it.
-pub fn create(name: &str, setup: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+pub(super) fn create(name: &str, setup: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     let file = path(name);
     let work = || -> Result<()> {
         File::create_new(&file).with_context(|| format!("create {}", file.display()))?;
         unshare(CloneFlags::CLONE_NEWNET).context("unshare the network namespace")?;
-        mount(Some("/proc/thread-self/ns/net"), &file, NONE, MsFlags::MS_BIND, NONE)
-            .with_context(|| format!("mount {}", file.display()))?;
+        mount(
+            Some("/proc/thread-self/ns/net"),
+            &file,
+            NONE,
+            MsFlags::MS_BIND,
+            NONE,
+        )
+        .with_context(|| format!("mount {}", file.display()))?;
         setup()
     };
     on_own_thread(work).with_context(|| format!("namespace {name}"))
 }
 
 /// Runs `work` inside a namespace, on a thread of its own.
-pub fn enter<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
+pub(super) fn enter<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
     let namespace = open(name)?;
     on_own_thread(|| {
         setns(&namespace, CloneFlags::CLONE_NEWNET)
@@ -50,14 +56,14 @@ pub fn enter<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T> 
 }
 
 /// Opens a namespace, to enter it later.
-pub fn open(name: &str) -> Result<File> {
+pub(super) fn open(name: &str) -> Result<File> {
     let file = path(name);
     File::open(&file)
         .with_context(|| format!("namespace {name}: open {} (is the lab up?)", file.display()))
 }
 
 /// Takes the name away. The namespace goes with its last process.
-pub fn delete(name: &str) -> Result<()> {
+pub(super) fn delete(name: &str) -> Result<()> {
     let file = path(name);
     // Not mounted: its maker died between creating the file and mounting.
     match umount2(&file, MntFlags::MNT_DETACH) {
@@ -73,7 +79,7 @@ pub fn delete(name: &str) -> Result<()> {
 }
 
 /// Names that start with `prefix`.
-pub fn list(prefix: &str) -> Vec<String> {
+pub(super) fn list(prefix: &str) -> Vec<String> {
     let Ok(entries) = fs::read_dir(DIRECTORY) else {
         return Vec::new();
     };
@@ -87,17 +93,31 @@ pub fn list(prefix: &str) -> Vec<String> {
 
 /// Makes /run/netns a shared mount, as `ip netns add` does, so that a name taken
 /// away here is gone in every mount namespace.
-pub fn prepare() -> Result<()> {
+pub(super) fn prepare() -> Result<()> {
     fs::create_dir_all(DIRECTORY).with_context(|| format!("create {DIRECTORY}"))?;
     let directory = File::open(DIRECTORY).with_context(|| format!("open {DIRECTORY}"))?;
     // Two labs that start at once must not mount it twice.
-    directory.lock().with_context(|| format!("lock {DIRECTORY}"))?;
+    directory
+        .lock()
+        .with_context(|| format!("lock {DIRECTORY}"))?;
     let share = || {
-        mount(NONE, DIRECTORY, NONE, MsFlags::MS_SHARED | MsFlags::MS_REC, NONE)
+        mount(
+            NONE,
+            DIRECTORY,
+            NONE,
+            MsFlags::MS_SHARED | MsFlags::MS_REC,
+            NONE,
+        )
     };
     if share().is_err() {
-        mount(Some(DIRECTORY), DIRECTORY, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)
-            .with_context(|| format!("bind {DIRECTORY} to itself"))?;
+        mount(
+            Some(DIRECTORY),
+            DIRECTORY,
+            NONE,
+            MsFlags::MS_BIND | MsFlags::MS_REC,
+            NONE,
+        )
+        .with_context(|| format!("bind {DIRECTORY} to itself"))?;
         share().with_context(|| format!("share the mount {DIRECTORY}"))?;
     }
     Ok(())
@@ -106,6 +126,9 @@ pub fn prepare() -> Result<()> {
 /// A thread that changed its namespace is of no use to others: it ends here.
 fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
-        scope.spawn(work).join().unwrap_or_else(|_| Err(anyhow!("the thread inside panicked")))
+        scope
+            .spawn(work)
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("the thread inside panicked")))
     })
 }

@@ -12,12 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use lingyun::config::{InstanceId, Vpc};
 
-use super::{
-    names::mac,
-    network::batch,
-    running::Lab,
-    up::PATIENCE,
-};
+use super::{names::mac, network::batch, running::Lab, up::PATIENCE};
 
 /// The bridge of the instances.
 const INSIDE: &str = "br-int";
@@ -41,7 +36,13 @@ impl Lab {
         let start = |program: &str, arguments: Vec<String>| {
             let mut argv = vec![program.to_owned()];
             argv.extend(arguments);
-            self.start(name, &format!("{name}.{program}"), argv, switch.environment(), None)
+            self.start(
+                name,
+                &format!("{name}.{program}"),
+                argv,
+                switch.environment(),
+                None,
+            )
         };
         let socket = switch.file("db.sock");
         let database = start(
@@ -56,7 +57,10 @@ impl Lab {
         self.wait(PATIENCE, &[&database], connected)?;
         let daemon = start(
             "ovs-vswitchd",
-            vec![format!("unix:{socket}"), format!("--unixctl={}", switch.file("switch.ctl"))],
+            vec![
+                format!("unix:{socket}"),
+                format!("--unixctl={}", switch.file("switch.ctl")),
+            ],
         )?;
         let words = self.switch_ports(host);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -112,24 +116,34 @@ impl Lab {
         let address = device.and_then(|device| device.address);
         let address = address.with_context(|| format!("{}:{uplink} has no address", host.name))?;
         let commands = [
-            format!("link set dev {uplink} address {} arp off", mac(&host.name, "port")),
+            format!(
+                "link set dev {uplink} address {} arp off",
+                mac(&host.name, "port")
+            ),
             format!("address add {address} dev {OUTSIDE}"),
             format!("link set dev {OUTSIDE} up"),
             format!("route add default via {router} dev {OUTSIDE}"),
         ];
-        batch(&["ip", "-n", &self.namespace(&host.name), "-batch", "-"], &commands)
+        batch(
+            &["ip", "-n", &self.namespace(&host.name), "-batch", "-"],
+            &commands,
+        )
     }
 
     fn uplink_mtu(&self, host: &str) -> u32 {
         let (uplink, _) = self.site.uplink(host);
         let mut devices = self.plan.devices_of(host);
-        devices.find(|device| device.interface == uplink).map_or(1500, |device| device.mtu)
+        devices
+            .find(|device| device.interface == uplink)
+            .map_or(1500, |device| device.mtu)
     }
 
     /// The instances of a host with their ports, in the order of the topology.
     fn ports_of(&self, host: &str) -> Vec<(InstanceId, &str)> {
         let topology = &self.site.topology;
-        let own = topology.instances().filter(|(_, vm)| topology.hosts[vm.host].name == host);
+        let own = topology
+            .instances()
+            .filter(|(_, vm)| topology.hosts[vm.host].name == host);
         own.map(|(id, _)| (id, self.plan.port(id))).collect()
     }
 
@@ -141,7 +155,9 @@ impl Lab {
         let ports = self.ports_of(name);
         let number = |id: InstanceId| {
             let place = ports.iter().position(|(known, _)| *known == id);
-            place.map(|place| place + 1).with_context(|| format!("{id:?} is not on {name}"))
+            place
+                .map(|place| place + 1)
+                .with_context(|| format!("{id:?} is not on {name}"))
         };
         let mut text = format!("table=0,in_port={VXLAN_PORT},actions=resubmit(,2)\n");
         let mut add = |flow: String| {
@@ -149,19 +165,33 @@ impl Lab {
             text.push('\n');
         };
         for (vpc, network) in topology.vpcs.iter().enumerate() {
-            let Vpc { vni, router_mac, subnets, instances, .. } = network;
+            let Vpc {
+                vni,
+                router_mac,
+                subnets,
+                instances,
+                ..
+            } = network;
             let tunnel = |to| format!("set_field:{to}->tun_dst,output:{VXLAN_PORT}");
             let gateways = tunnel(topology.anycast_vtep);
-            add(format!("table=1,tun_id={vni},dl_dst={router_mac},actions={gateways}"));
+            add(format!(
+                "table=1,tun_id={vni},dl_dst={router_mac},actions={gateways}"
+            ));
             for subnet in subnets {
                 let router = subnet.router;
-                add(format!("table=1,tun_id={vni},arp,arp_op=1,arp_tpa={router},priority=40000,actions={gateways}"));
+                add(format!(
+                    "table=1,tun_id={vni},arp,arp_op=1,arp_tpa={router},priority=40000,actions={gateways}"
+                ));
             }
             for (instance, vm) in instances.iter().enumerate() {
                 let (mac, ip) = (vm.mac, vm.ip);
                 let mut deliver = |table: u8, action: &str| {
-                    add(format!("table={table},tun_id={vni},dl_dst={mac},actions={action}"));
-                    add(format!("table={table},tun_id={vni},arp,arp_op=1,arp_tpa={ip},priority=40000,actions={action}"));
+                    add(format!(
+                        "table={table},tun_id={vni},dl_dst={mac},actions={action}"
+                    ));
+                    add(format!(
+                        "table={table},tun_id={vni},arp,arp_op=1,arp_tpa={ip},priority=40000,actions={action}"
+                    ));
                 };
                 if vm.host != host {
                     deliver(1, &tunnel(topology.hosts[vm.host].vtep));
@@ -186,13 +216,18 @@ struct Switch {
 
 impl Switch {
     fn file(&self, name: &str) -> String {
-        Path::new(&self.directory).join(name).to_string_lossy().into_owned()
+        Path::new(&self.directory)
+            .join(name)
+            .to_string_lossy()
+            .into_owned()
     }
 
     /// Its own directories instead of the machine's.
     fn environment(&self) -> Vec<(String, String)> {
         let directory = self.directory.to_string_lossy().into_owned();
-        ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR"].map(|name| (name.to_owned(), directory.clone())).into()
+        ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR"]
+            .map(|name| (name.to_owned(), directory.clone()))
+            .into()
     }
 
     fn vsctl(&self, words: &[&str]) -> Result<()> {
@@ -205,7 +240,9 @@ impl Switch {
     fn tool(&self, argv: &[&str]) -> Result<()> {
         let mut command = Command::new(argv[0]);
         command.args(&argv[1..]).envs(self.environment());
-        let output = command.output().with_context(|| format!("run {}", argv[0]))?;
+        let output = command
+            .output()
+            .with_context(|| format!("run {}", argv[0]))?;
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);
             bail!("{}: {}", argv.join(" "), error.trim());

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Name of an instance's only interface.
-pub const VM_INTERFACE: &str = "eth0";
+pub(super) const VM_INTERFACE: &str = "eth0";
 
 /// One end of a veth pair.
 #[derive(Clone, Debug, Serialize)]
@@ -34,7 +34,7 @@ pub struct Device {
 
 /// A node and how it comes up.
 #[derive(Debug)]
-pub struct Node {
+pub(super) struct Node {
     /// Name of the topology; instances are `vpc/name`.
     pub name: String,
     /// What it is.
@@ -45,7 +45,7 @@ pub struct Node {
 
 /// All of it.
 #[derive(Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Nodes.
     pub nodes: Vec<Node>,
     /// Devices: the ends of link `n` are at `2n` and `2n + 1`.
@@ -55,12 +55,19 @@ pub struct Plan {
 
 impl Plan {
     /// Plans a site.
-    pub fn new(site: &Site) -> Self {
-        let mut plan = Self { nodes: Vec::new(), devices: Vec::new(), ports: HashMap::new() };
+    pub(super) fn new(site: &Site) -> Self {
+        let mut plan = Self {
+            nodes: Vec::new(),
+            devices: Vec::new(),
+            ports: HashMap::new(),
+        };
         let mut taken: HashMap<String, Ports> = HashMap::new();
         for link in &site.lab.links {
             for (end, address, peer, _) in link.sides() {
-                taken.entry(end.node.clone()).or_default().take(&end.interface);
+                taken
+                    .entry(end.node.clone())
+                    .or_default()
+                    .take(&end.interface);
                 plan.devices.push(Device {
                     node: end.node.clone(),
                     interface: end.interface.clone(),
@@ -97,24 +104,32 @@ impl Plan {
         }
         for (name, kind) in site.nodes() {
             let commands = plan.commands(site, &name, kind);
-            plan.nodes.push(Node { name, kind, commands });
+            plan.nodes.push(Node {
+                name,
+                kind,
+                commands,
+            });
         }
         plan
     }
 
     /// The port of an instance on its host.
-    pub fn port(&self, instance: InstanceId) -> &str {
+    pub(super) fn port(&self, instance: InstanceId) -> &str {
         &self.ports[&instance]
     }
 
     /// The two ends of each veth pair.
-    pub fn pairs(&self) -> impl Iterator<Item = (&Device, &Device)> {
-        self.devices.chunks_exact(2).map(|pair| (&pair[0], &pair[1]))
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&Device, &Device)> {
+        self.devices
+            .chunks_exact(2)
+            .map(|pair| (&pair[0], &pair[1]))
     }
 
     /// The devices of a node.
-    pub fn devices_of(&self, node: &str) -> impl Iterator<Item = &Device> {
-        self.devices.iter().filter(move |device| device.node == node)
+    pub(super) fn devices_of(&self, node: &str) -> impl Iterator<Item = &Device> {
+        self.devices
+            .iter()
+            .filter(move |device| device.node == node)
     }
 
     fn commands(&self, site: &Site, node: &str, kind: NodeKind) -> Vec<String> {

@@ -16,13 +16,7 @@ use anyhow::{Context, Result, bail};
 use lingyun::config::InstanceId;
 use nix::unistd;
 
-use super::{
-    config::Kind,
-    process::User,
-    running::Lab,
-    services::name,
-    up::PATIENCE,
-};
+use super::{config::Kind, process::User, running::Lab, services::name, up::PATIENCE};
 
 /// Its port.
 pub(super) const PORT: u16 = 5432;
@@ -45,7 +39,10 @@ pub(super) fn conninfo(address: IpAddr) -> String {
 
 /// Makes the files of every database of the lab.
 pub(super) fn make_files(lab: &Lab) -> Result<String> {
-    let nodes = lab.site.services().filter(|(_, _, kind)| matches!(kind, Kind::Postgresql(_)));
+    let nodes = lab
+        .site
+        .services()
+        .filter(|(_, _, kind)| matches!(kind, Kind::Postgresql(_)));
     let nodes: Vec<_> = nodes.map(|(_, node, _)| node).collect();
     if nodes.is_empty() {
         return Ok("none needed".to_owned());
@@ -56,9 +53,17 @@ pub(super) fn make_files(lab: &Lab) -> Result<String> {
     for node in nodes {
         let data = data(lab, &node);
         // -a keeps owner and modes, which PostgreSQL insists on.
-        run(Command::new("cp").arg("-a").arg("--reflink=auto").arg(&cache).arg(data))?;
+        run(Command::new("cp")
+            .arg("-a")
+            .arg("--reflink=auto")
+            .arg(&cache)
+            .arg(data))?;
     }
-    let from = if is_new { "made and cached" } else { "from the cache" };
+    let from = if is_new {
+        "made and cached"
+    } else {
+        "from the cache"
+    };
     Ok(format!("PostgreSQL {version}, {from}"))
 }
 
@@ -69,10 +74,16 @@ pub(super) fn start(lab: &Lab, id: InstanceId, node: &str) -> Result<()> {
     let data = data(lab, node);
     let subnet = lab.site.topology.subnet_of(id).cidr;
     let access = data.join("pg_hba.conf");
-    fs::write(&access, format!("local all all trust\nhost all all {subnet} trust\n"))
-        .with_context(|| format!("write {}", access.display()))?;
+    fs::write(
+        &access,
+        format!("local all all trust\nhost all all {subnet} trust\n"),
+    )
+    .with_context(|| format!("write {}", access.display()))?;
     let setting = |name: &str, value: &str| ["-c".to_owned(), format!("{name}={value}")];
-    let argv = [programs.join("postgres").display().to_string(), "-D".to_owned()];
+    let argv = [
+        programs.join("postgres").display().to_string(),
+        "-D".to_owned(),
+    ];
     let data_text = data.display().to_string();
     let address = lab.site.topology.instance(id).ip.to_string();
     let settings = [
@@ -88,8 +99,18 @@ pub(super) fn start(lab: &Lab, id: InstanceId, node: &str) -> Result<()> {
         ("dynamic_shared_memory_type", "mmap"),
     ];
     let argv = argv.into_iter().chain([data_text.clone()]);
-    let argv = argv.chain(settings.iter().flat_map(|(name, value)| setting(name, value)));
-    let process = lab.start(node, &name(node, NAME), argv.collect(), Vec::new(), Some(user))?;
+    let argv = argv.chain(
+        settings
+            .iter()
+            .flat_map(|(name, value)| setting(name, value)),
+    );
+    let process = lab.start(
+        node,
+        &name(node, NAME),
+        argv.collect(),
+        Vec::new(),
+        Some(user),
+    )?;
     let is_ready = programs.join("pg_isready");
     lab.wait(PATIENCE, &[&process], || {
         run(Command::new(&is_ready).args(["-q", "-h", &data_text, "-U", "orders"]))
@@ -105,17 +126,21 @@ fn newest() -> Result<(String, PathBuf)> {
     let entries = fs::read_dir(VERSIONS).into_iter().flatten();
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let numbers = names.filter_map(|name| name.parse::<u32>().ok());
-    let newest = numbers.max().with_context(|| {
-        format!("no PostgreSQL in {VERSIONS}: `cargo xtask setup` installs it")
-    })?;
+    let newest = numbers
+        .max()
+        .with_context(|| format!("no PostgreSQL in {VERSIONS}: `cargo xtask setup` installs it"))?;
     let programs = Path::new(VERSIONS).join(newest.to_string()).join("bin");
     Ok((newest.to_string(), programs))
 }
 
 fn user() -> Result<User> {
     let user = unistd::User::from_name("postgres").context("look up the user postgres")?;
-    let user = user.context("there is no user postgres: `cargo xtask setup` installs PostgreSQL")?;
-    Ok(User { uid: user.uid, gid: user.gid })
+    let user =
+        user.context("there is no user postgres: `cargo xtask setup` installs PostgreSQL")?;
+    Ok(User {
+        uid: user.uid,
+        gid: user.gid,
+    })
 }
 
 /// Files of a fresh database `orders`; made when nobody has yet.
@@ -137,13 +162,32 @@ fn cache(version: &str, programs: &Path, user: User) -> Result<(PathBuf, bool)> 
         .with_context(|| format!("give {} to postgres", new.display()))?;
     let as_user = |program: &str| {
         let mut command = Command::new(programs.join(program));
-        command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).current_dir("/");
+        command
+            .uid(user.uid.as_raw())
+            .gid(user.gid.as_raw())
+            .current_dir("/");
         command
     };
-    let options = ["-U", "orders", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
-    run(as_user("initdb").arg("-D").arg(&new).args(options).arg("--wal-segsize=1"))?;
+    let options = [
+        "-U",
+        "orders",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "--no-sync",
+    ];
+    run(as_user("initdb")
+        .arg("-D")
+        .arg(&new)
+        .args(options)
+        .arg("--wal-segsize=1"))?;
     let mut single = as_user("postgres");
-    single.args(["--single", "-F", "-D"]).arg(&new).arg("postgres");
+    single
+        .args(["--single", "-F", "-D"])
+        .arg(&new)
+        .arg("postgres");
     feed(&mut single, b"CREATE DATABASE orders\n")?;
     fs::rename(&new, &ready).with_context(|| format!("rename to {}", ready.display()))?;
     Ok((ready, true))
@@ -154,10 +198,16 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 fn feed(command: &mut Command, input: &[u8]) -> Result<()> {
-    let words: Vec<_> = [command.get_program()].into_iter().chain(command.get_args()).collect();
+    let words: Vec<_> = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args())
+        .collect();
     let words = words.join(OsStr::new(" ")).to_string_lossy().into_owned();
     let what = || format!("run {words}");
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().with_context(what)?;
     let mut pipe = child.stdin.take().with_context(what)?;
     // One that gave up early says why below.

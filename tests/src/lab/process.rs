@@ -68,7 +68,7 @@ impl Identity {
 
 /// User and group that a process runs as.
 #[derive(Clone, Copy, Debug)]
-pub struct User {
+pub(super) struct User {
     /// User id.
     pub uid: Uid,
     /// Group id.
@@ -77,7 +77,7 @@ pub struct User {
 
 /// How to start a process.
 #[derive(Debug)]
-pub struct Spec {
+pub(super) struct Spec {
     /// Name for people and for its log file.
     pub name: String,
     /// Full name of its network namespace.
@@ -167,25 +167,29 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// The thread that starts the lab's processes.
 #[derive(Debug)]
-pub struct Nursery(mpsc::Sender<Job>);
+pub(super) struct Nursery(mpsc::Sender<Job>);
 
 impl Nursery {
     /// Starts the thread. It ends when this value is dropped.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (jobs, inbox) = mpsc::channel::<Job>();
         thread::spawn(move || inbox.into_iter().for_each(|job| job()));
         Self(jobs)
     }
 
     /// Starts a process.
-    pub fn spawn(&self, spec: Spec) -> Result<Process> {
+    pub(super) fn spawn(&self, spec: Spec) -> Result<Process> {
         let (answer, result) = mpsc::channel();
         let job = move || {
             // The asker waits for it below.
             let _ = answer.send(start(spec));
         };
-        self.0.send(Box::new(job)).map_err(|_| anyhow!("the lab is being torn down"))?;
-        result.recv().context("the thread that starts processes is gone")?
+        self.0
+            .send(Box::new(job))
+            .map_err(|_| anyhow!("the lab is being torn down"))?;
+        result
+            .recv()
+            .context("the thread that starts processes is gone")?
     }
 }
 
@@ -197,22 +201,33 @@ impl Default for Nursery {
 
 fn start(spec: Spec) -> Result<Process> {
     let what = || format!("start {} ({})", spec.name, spec.argv.join(" "));
-    let log = fs::OpenOptions::new().create(true).append(true).open(&spec.log);
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&spec.log);
     let log = log.with_context(|| format!("open log {}", spec.log.display()))?;
     let mut command = command(&spec.namespace, &spec.argv, spec.tied, spec.user)?;
     command.envs(spec.env.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::null()).stdout(log.try_clone().with_context(what)?).stderr(log);
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().with_context(what)?)
+        .stderr(log);
     let child = command.spawn().with_context(what)?;
     let identity = Identity::of(child.id() as i32).unwrap_or(Identity {
         // It ended already: a start time that no process has.
         pid: child.id() as i32,
         start: u64::MAX,
     });
-    Ok(Process { name: spec.name, identity, log: spec.log, child: Mutex::new(child) })
+    Ok(Process {
+        name: spec.name,
+        identity,
+        log: spec.log,
+        child: Mutex::new(child),
+    })
 }
 
 /// A command that will run inside a namespace.
-pub fn command(
+pub(super) fn command(
     namespace: &str,
     argv: &[String],
     tied: bool,
@@ -249,11 +264,13 @@ pub fn command(
 
 /// Exit status as a shell would say it.
 pub fn exit_code(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// The last lines of a log, to be put behind an error.
-pub fn tail(log: &Path) -> String {
+pub(super) fn tail(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text.lines().collect();
@@ -261,11 +278,15 @@ pub fn tail(log: &Path) -> String {
     if last.is_empty() {
         return format!("; its log {} is empty", log.display());
     }
-    format!("; the end of {}:\n    {}", log.display(), last.join("\n    "))
+    format!(
+        "; the end of {}:\n    {}",
+        log.display(),
+        last.join("\n    ")
+    )
 }
 
 /// All processes inside one of these network namespaces, by device and inode.
-pub fn inside(namespaces: &[(u64, u64)]) -> Vec<Identity> {
+pub(super) fn inside(namespaces: &[(u64, u64)]) -> Vec<Identity> {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();

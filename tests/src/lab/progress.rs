@@ -50,7 +50,11 @@ impl Progress {
     }
 
     fn new(display: Display) -> Self {
-        Self { display, start: Instant::now(), steps: Mutex::default() }
+        Self {
+            display,
+            start: Instant::now(),
+            steps: Mutex::default(),
+        }
     }
 
     /// Begins a step. One that is dropped before it is [done](Step::done) has failed.
@@ -65,7 +69,13 @@ impl Progress {
             }
             Display::Lines | Display::Nothing => None,
         };
-        Step { progress: self, name: name.to_owned(), from: self.start.elapsed(), bar, done: false }
+        Step {
+            progress: self,
+            name: name.to_owned(),
+            from: self.start.elapsed(),
+            bar,
+            done: false,
+        }
     }
 
     /// Time since the first moment.
@@ -75,7 +85,10 @@ impl Progress {
 
     /// When each step ran, in the order of their ends.
     pub fn timings(&self) -> Vec<Timing> {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.steps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -110,8 +123,16 @@ impl Step<'_> {
             }
             None => {}
         }
-        let timing = Timing { name: self.name.clone(), from: self.from, to };
-        self.progress.steps.lock().unwrap_or_else(PoisonError::into_inner).push(timing);
+        let timing = Timing {
+            name: self.name.clone(),
+            from: self.from,
+            to,
+        };
+        self.progress
+            .steps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(timing);
     }
 }
 

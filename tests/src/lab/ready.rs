@@ -21,20 +21,27 @@ impl Lab {
             self.wait_for_routes_of(&gateway.name)?;
         }
         let count = self.site.topology.gateways.len();
-        Ok(format!("{} public addresses by {count} gateways", public.len()))
+        Ok(format!(
+            "{} public addresses by {count} gateways",
+            public.len()
+        ))
     }
 
     /// The neighbours of one gateway know the ways through it.
     pub(super) fn wait_for_routes_of(&self, gateway: &str) -> Result<()> {
         let topology = &self.site.topology;
-        let gateway = topology.gateway(gateway).with_context(|| format!("no gateway {gateway}"))?;
+        let gateway = topology
+            .gateway(gateway)
+            .with_context(|| format!("no gateway {gateway}"))?;
         let public = self.public_addresses();
         let tunnels = [topology.anycast_vtep, gateway.vtep];
         for device in self.plan.devices_of(&gateway.name) {
             let is_public = gateway.public.contains(&device.interface);
             let (neighbour, interface) = &device.peer;
             for address in if is_public { &public[..] } else { &tunnels[..] } {
-                self.wait(PATIENCE, &[], || self.has_route(neighbour, *address, interface))?;
+                self.wait(PATIENCE, &[], || {
+                    self.has_route(neighbour, *address, interface)
+                })?;
             }
         }
         Ok(())
@@ -57,7 +64,10 @@ impl Lab {
         if text.split_whitespace().any(|word| word == interface) {
             return Ok(());
         }
-        bail!("{node} has no route to {address} by {interface}, only `{}`", text.trim())
+        bail!(
+            "{node} has no route to {address} by {interface}, only `{}`",
+            text.trim()
+        )
     }
 
     /// In each VPC, an instance of each host reaches one on each other host, and

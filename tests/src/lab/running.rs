@@ -1,7 +1,7 @@
 //! A lab that is up, seen from its owner.
 
 use std::{
-    fs::{self, File},
+    fs,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Output, Stdio},
@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 
 use super::{
     names::RunId,
-    network, ns,
+    ns,
     plan::{Device, Plan},
     process::{Nursery, Process, Spec, User, command},
     progress::Progress,
@@ -64,14 +64,24 @@ impl Lab {
         let removed = state::remove_stale().context("remove what an earlier run left")?;
         if !removed.is_empty() {
             let removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
-            progress.step("clean up").done(&format!("removed {}", removed.join(", ")));
+            progress
+                .step("clean up")
+                .done(&format!("removed {}", removed.join(", ")));
         }
         let plan = Plan::new(&site);
         let run = options.run.clone().unwrap_or_else(RunId::random);
         let dir = RunDir::claim(run)?;
         let nursery = Nursery::new();
         let processes = Mutex::default();
-        let lab = Self { site, plan, dir, options, nursery, processes, is_gone: false };
+        let lab = Self {
+            site,
+            plan,
+            dir,
+            options,
+            nursery,
+            processes,
+            is_gone: false,
+        };
         lab.build(progress)?;
         Ok(lab)
     }
@@ -136,7 +146,9 @@ impl Lab {
         let argv: Vec<_> = argv.iter().map(|word| word.as_ref().to_owned()).collect();
         let mut command = command(&self.namespace(node), &argv, true, None)?;
         command.stdin(Stdio::null());
-        command.output().with_context(|| format!("run {} in {node}", argv.join(" ")))
+        command
+            .output()
+            .with_context(|| format!("run {} in {node}", argv.join(" ")))
     }
 
     /// Starts a command inside a node's namespace. It ends with the lab at the
@@ -148,7 +160,11 @@ impl Lab {
 
     /// The newest process with this name (`lingyun-lab list -v` shows them).
     pub fn process(&self, name: &str) -> Option<Arc<Process>> {
-        self.processes().iter().rev().find(|process| process.name == name).cloned()
+        self.processes()
+            .iter()
+            .rev()
+            .find(|process| process.name == name)
+            .cloned()
     }
 
     /// Drops this share of the packets that come in by a node's device; 0 ends it.
@@ -157,12 +173,18 @@ impl Lab {
     /// receives, take the other end of the link and the other direction.
     pub fn set_loss(&self, node: &str, device: &str, percent: u8) -> Result<()> {
         let known = |known: &&Device| known.node == node && known.interface == device;
-        self.devices().iter().find(known).with_context(|| format!("no device {node}:{device}"))?;
+        self.devices()
+            .iter()
+            .find(known)
+            .with_context(|| format!("no device {node}:{device}"))?;
         let safe = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
         let table: String = device.chars().map(safe).collect();
         let table = format!("netdev loss_{table}");
         // Declared first, so that it is there to be deleted.
-        let mut rules = vec![format!("table {table} {{}}"), format!("delete table {table}")];
+        let mut rules = vec![
+            format!("table {table} {{}}"),
+            format!("delete table {table}"),
+        ];
         if percent > 0 {
             rules.push(format!(
                 "table {table} {{ chain in {{ type filter hook ingress device \"{device}\" \
@@ -170,11 +192,16 @@ impl Lab {
             ));
         }
         let lines = rules.join("\n");
-        let file = self.directory().join(format!("loss-{node}-{device}.nft").replace('/', "."));
+        let file = self
+            .directory()
+            .join(format!("loss-{node}-{device}.nft").replace('/', "."));
         fs::write(&file, lines).with_context(|| format!("write {}", file.display()))?;
         let output = self.exec(node, &["nft", "-f", &file.to_string_lossy()])?;
         if !output.status.success() {
-            bail!("loss on {node}:{device}: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "loss on {node}:{device}: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(())
     }
@@ -197,10 +224,14 @@ impl Lab {
             log: self.directory().join(format!("{name}.log")),
             tied: !self.options.keep,
         })?;
+        log::debug!("{process:?} runs");
         let process = Arc::new(process);
         self.processes().push(Arc::clone(&process));
         let identity = process.identity;
-        self.dir.record(&Entry::Process { name: name.to_owned(), identity })?;
+        self.dir.record(&Entry::Process {
+            name: name.to_owned(),
+            identity,
+        })?;
         Ok(process)
     }
 
@@ -213,16 +244,21 @@ impl Lab {
     ) -> Result<T> {
         let end = Instant::now() + limit;
         loop {
-            if self.options.cancel.load(Ordering::Relaxed) {
-                bail!("given up");
-            }
             let error = match check() {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    log::debug!("{processes:?} ready");
+                    return Ok(done);
+                }
                 Err(error) => error,
             };
             processes.iter().try_for_each(|process| process.check())?;
+            if self.options.cancel.load(Ordering::Relaxed) {
+                return Err(error.context("given up"));
+            }
             if Instant::now() > end {
-                let tails = processes.iter().map(|process| super::process::tail(&process.log));
+                let tails = processes
+                    .iter()
+                    .map(|process| super::process::tail(&process.log));
                 let tails: String = tails.collect();
                 return Err(error.context(format!("not ready after {limit:?}{tails}")));
             }
@@ -254,7 +290,9 @@ impl Lab {
     }
 
     fn processes(&self) -> MutexGuard<'_, Vec<Arc<Process>>> {
-        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -54,7 +54,10 @@ pub(super) fn make_certificates(lab: &Lab) -> Result<String> {
         .output()
         .context("run order-service make-ca")?;
     if !output.status.success() {
-        bail!("order-service make-ca: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "order-service make-ca: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(format!("{name}, {shop}"))
 }
@@ -78,7 +81,10 @@ fn shop(lab: &Lab) -> Option<(IpAddr, String)> {
     };
     let mut services = topology.load_balancers.iter();
     let service = services.find(|service| {
-        service.backends.iter().any(|backend| serves(backend.instance, backend.port))
+        service
+            .backends
+            .iter()
+            .any(|backend| serves(backend.instance, backend.port))
     })?;
     let vpc = &topology.vpcs[order.vpc].name;
     Some((service.vip, format!("www.{vpc}.lab")))
@@ -130,7 +136,13 @@ fn start_orders(lab: &Lab, id: InstanceId, node: &str, port: u16, database: IpAd
         format!("--cert-dir={}", certificates(lab).display()),
         format!("--name={}", lab.site.topology.instance(id).name),
     ];
-    let process = lab.start(node, &name(node, "order-service"), argv.into(), Vec::new(), None)?;
+    let process = lab.start(
+        node,
+        &name(node, "order-service"),
+        argv.into(),
+        Vec::new(),
+        None,
+    )?;
     listens(lab, node, &process, address)
 }
 
@@ -169,12 +181,23 @@ fn start_haproxy(lab: &Lab, id: InstanceId, node: &str, haproxy: &Haproxy) -> Re
         haproxy.listen
     );
     for server in &haproxy.servers {
-        let (_, ip) = lab.site.neighbour(id, server).context("the server's instance is known")?;
-        text.push_str(&format!("  server {server} {ip}:{} check inter 200ms\n", haproxy.port));
+        let (_, ip) = lab
+            .site
+            .neighbour(id, server)
+            .context("the server's instance is known")?;
+        text.push_str(&format!(
+            "  server {server} {ip}:{} check inter 200ms\n",
+            haproxy.port
+        ));
     }
     let file = lab.directory().join(format!("{name}.cfg"));
     fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
-    let argv = ["haproxy".to_owned(), "-db".to_owned(), "-f".to_owned(), file.display().to_string()];
+    let argv = [
+        "haproxy".to_owned(),
+        "-db".to_owned(),
+        "-f".to_owned(),
+        file.display().to_string(),
+    ];
     let process = lab.start(node, &name, argv.into(), Vec::new(), None)?;
     lab.wait(PATIENCE, &[&process], || {
         let down = servers_not_checked(&socket)?;
@@ -192,16 +215,25 @@ fn servers_not_checked(socket: &Path) -> Result<Vec<String>> {
     stream.write_all(b"show stat\n").with_context(what)?;
     let mut table = String::new();
     stream.read_to_string(&mut table).with_context(what)?;
-    let rows: Vec<Vec<&str>> =
-        table.lines().map(|line| line.trim_start_matches("# ").split(',').collect()).collect();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.trim_start_matches("# ").split(',').collect())
+        .collect();
     let header = rows.first().with_context(what)?;
-    let column = |name: &str| header.iter().position(|title| *title == name).with_context(what);
+    let column = |name: &str| {
+        header
+            .iter()
+            .position(|title| *title == name)
+            .with_context(what)
+    };
     let (server, check) = (column("svname")?, column("check_status")?);
     let servers = rows[1..].iter().filter(|row| row.len() > check.max(server));
     let servers = servers.filter(|row| !matches!(row[server], "FRONTEND" | "BACKEND"));
     // A server counts as up until its first check has failed: ask for the check.
     let down = servers.filter(|row| row[check] != "L4OK");
-    Ok(down.map(|row| format!("{} ({})", row[server], row[check])).collect())
+    Ok(down
+        .map(|row| format!("{} ({})", row[server], row[check]))
+        .collect())
 }
 
 /// Name of a process: the node's, and what it is there.

@@ -62,9 +62,16 @@ impl Site {
         let file: File = serde_saphyr::from_str(&text)
             .with_context(|| format!("{}: the `lab` part", path.display()))?;
         let lab = file.lab.with_context(|| {
-            format!("{} has no `lab` part: topologies/order.yaml shows one", path.display())
+            format!(
+                "{} has no `lab` part: topologies/order.yaml shows one",
+                path.display()
+            )
         })?;
-        let site = Self { path: path.to_owned(), topology, lab };
+        let site = Self {
+            path: path.to_owned(),
+            topology,
+            lab,
+        };
         let problems = site.problems();
         if !problems.is_empty() {
             let list = problems.join("\n  ");
@@ -81,31 +88,51 @@ impl Site {
 
     /// The instance with this node name.
     pub fn instance(&self, name: &str) -> Option<InstanceId> {
-        self.topology.instances().map(|(id, _)| id).find(|&id| self.instance_name(id) == name)
+        self.topology
+            .instances()
+            .map(|(id, _)| id)
+            .find(|&id| self.instance_name(id) == name)
     }
 
     /// Node name and address of another instance of the same VPC.
     pub fn neighbour(&self, of: InstanceId, name: &str) -> Option<(String, IpAddr)> {
         let vpc = &self.topology.vpcs[of.vpc];
-        let found = vpc.instances.iter().find(|instance| instance.name == name)?;
+        let found = vpc
+            .instances
+            .iter()
+            .find(|instance| instance.name == name)?;
         Some((format!("{}/{name}", vpc.name), found.ip))
     }
 
     /// Every node.
     pub fn nodes(&self) -> Vec<(String, NodeKind)> {
-        let clients = self.lab.clients.iter().map(|c| (c.name.clone(), NodeKind::Client));
+        let clients = self
+            .lab
+            .clients
+            .iter()
+            .map(|c| (c.name.clone(), NodeKind::Client));
         let routers = self.lab.routers.iter();
         let routers = routers.map(|r| (r.name.clone(), NodeKind::Router { asn: r.asn }));
         let gateways = self.topology.gateways.iter().enumerate();
         let gateways = gateways.map(|(index, g)| (g.name.clone(), NodeKind::Gateway(index)));
         let hosts = self.topology.hosts.iter().enumerate();
         let hosts = hosts.filter_map(|(index, host)| {
-            let switch = self.lab.hosts.iter().find(|lab| lab.name == host.name)?.vswitch;
+            let switch = self
+                .lab
+                .hosts
+                .iter()
+                .find(|lab| lab.name == host.name)?
+                .vswitch;
             Some((host.name.clone(), NodeKind::Host(index, switch)))
         });
         let instances = self.topology.instances();
         let instances = instances.map(|(id, _)| (self.instance_name(id), NodeKind::Instance(id)));
-        clients.chain(routers).chain(gateways).chain(hosts).chain(instances).collect()
+        clients
+            .chain(routers)
+            .chain(gateways)
+            .chain(hosts)
+            .chain(instances)
+            .collect()
     }
 
     /// The interface of a client or host, and the router at its other end.
@@ -119,8 +146,14 @@ impl Site {
     /// The services of one kind, with their instances.
     pub fn services(&self) -> impl Iterator<Item = (InstanceId, String, Kind<'_>)> {
         self.lab.services.iter().map(|service| {
-            let id = self.instance(&service.instance).expect("validation resolves instances");
-            (id, service.instance.clone(), service.kind().expect("validation counts kinds"))
+            let id = self
+                .instance(&service.instance)
+                .expect("validation resolves instances");
+            (
+                id,
+                service.instance.clone(),
+                service.kind().expect("validation counts kinds"),
+            )
         })
     }
 
@@ -139,8 +172,16 @@ impl Site {
             }
         }
         for host in &self.lab.hosts {
-            if !self.topology.hosts.iter().any(|known| known.name == host.name) {
-                problems.push(format!("lab.hosts: `{}` is not one of the hosts", host.name));
+            if !self
+                .topology
+                .hosts
+                .iter()
+                .any(|known| known.name == host.name)
+            {
+                problems.push(format!(
+                    "lab.hosts: `{}` is not one of the hosts",
+                    host.name
+                ));
             }
         }
         for (name, kind) in self.nodes() {
@@ -191,7 +232,9 @@ impl Site {
         let links_of = |node: &str| {
             let links = self.lab.links.iter();
             let sides = links.flat_map(|link| link.sides().map(|side| (link.mtu, side)));
-            sides.filter(|(_, (end, ..))| end.node == node).collect::<Vec<_>>()
+            sides
+                .filter(|(_, (end, ..))| end.node == node)
+                .collect::<Vec<_>>()
         };
         let needed = VM_MTU + VXLAN_OVERHEAD;
         let narrow = |node: &str, mtu: u32| {
@@ -200,7 +243,10 @@ impl Site {
         for (name, kind) in kinds {
             let links = links_of(name);
             if matches!(kind, NodeKind::Client | NodeKind::Host(..)) && links.len() != 1 {
-                problems.push(format!("{name}: has {} links, needs exactly one", links.len()));
+                problems.push(format!(
+                    "{name}: has {} links, needs exactly one",
+                    links.len()
+                ));
             }
         }
         for host in &self.topology.hosts {
@@ -220,7 +266,9 @@ impl Site {
         for gateway in &self.topology.gateways {
             let links = links_of(&gateway.name);
             for interface in gateway.public.iter().chain(&gateway.underlay) {
-                let link = links.iter().find(|(_, (end, ..))| end.interface == *interface);
+                let link = links
+                    .iter()
+                    .find(|(_, (end, ..))| end.interface == *interface);
                 match link {
                     None => problems.push(format!("{}:{interface} has no link", gateway.name)),
                     Some((mtu, _)) if gateway.underlay.contains(interface) && *mtu < needed => {
@@ -238,14 +286,15 @@ impl Site {
             format!("service on `{name}`: there is no such instance; write VPC/INSTANCE")
         })?;
         let known = |other: &str| {
-            self.neighbour(id, other).map(|(node, _)| node).ok_or_else(|| {
-                format!("service on {name}: its VPC has no instance `{other}`")
-            })
+            self.neighbour(id, other)
+                .map(|(node, _)| node)
+                .ok_or_else(|| format!("service on {name}: its VPC has no instance `{other}`"))
         };
         match service.kind()? {
-            Kind::Haproxy(haproxy) => {
-                haproxy.servers.iter().try_for_each(|server| known(server).map(drop))
-            }
+            Kind::Haproxy(haproxy) => haproxy
+                .servers
+                .iter()
+                .try_for_each(|server| known(server).map(drop)),
             Kind::OrderService(orders) => {
                 let database = known(&orders.database)?;
                 let runs = |other: &Service| {
@@ -254,7 +303,9 @@ impl Site {
                 if self.lab.services.iter().any(runs) {
                     return Ok(());
                 }
-                Err(format!("service on {name}: no postgresql runs on {database}"))
+                Err(format!(
+                    "service on {name}: no postgresql runs on {database}"
+                ))
             }
             Kind::Postgresql(_) | Kind::Peer(_) => Ok(()),
         }

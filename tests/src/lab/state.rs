@@ -149,8 +149,10 @@ fn look(run: RunId) -> Option<Found> {
     let path = directory(&run).join(FILE);
     let text = fs::read_to_string(&path).ok()?;
     // The last line may be cut off where its writer was killed.
-    let entries: Vec<Entry> =
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let entries: Vec<Entry> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     let Some(&Entry::Owner(owner)) = entries.first() else {
         return None;
     };
@@ -161,9 +163,17 @@ fn look(run: RunId) -> Option<Found> {
     } else {
         Standing::Stale
     };
-    let born = fs::metadata(&path).and_then(|meta| meta.created()).unwrap_or(SystemTime::now());
+    let born = fs::metadata(&path)
+        .and_then(|meta| meta.created())
+        .unwrap_or(SystemTime::now());
     let age = born.elapsed().unwrap_or_default();
-    Some(Found { run, standing, owner, age, entries })
+    Some(Found {
+        run,
+        standing,
+        owner,
+        age,
+        entries,
+    })
 }
 
 /// Removes every lab whose owner died; gives their ids.
@@ -189,7 +199,9 @@ fn unfinished() -> Vec<PathBuf> {
         (!Identity { pid, start }.is_alive()).then(|| Path::new(ROOT).join(name))
     };
     let entries = fs::read_dir(ROOT).into_iter().flatten();
-    entries.filter_map(|entry| dead(entry.ok()?.file_name().to_str()?)).collect()
+    entries
+        .filter_map(|entry| dead(entry.ok()?.file_name().to_str()?))
+        .collect()
 }
 
 /// Removes everything that a run has made, its directory last. False when

@@ -5,16 +5,8 @@ use std::{fs, sync::atomic::Ordering, thread, time::Duration};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::{
-    bird,
-    config::Vswitch,
-    network,
-    plan::Node,
-    postgres,
-    progress::Progress,
-    running::Lab,
-    services,
-    site::NodeKind,
-    state::Entry,
+    bird, config::Vswitch, network, plan::Node, postgres, progress::Progress, running::Lab,
+    services, site::NodeKind, state::Entry,
 };
 
 /// How long anything may take to get ready on a busy machine.
@@ -66,46 +58,52 @@ impl Lab {
     /// Runs steps at the same time. The first that fails makes the others give up.
     pub(super) fn side_by_side(&self, tasks: Vec<Task<'_>>) -> Result<()> {
         let cancel = &self.options.cancel;
+        let run = |task: Task<'_>| {
+            // The one that failed first is told apart from those that gave up because of it.
+            task().map_err(|error| (!cancel.swap(true, Ordering::Relaxed), error))
+        };
         thread::scope(|scope| {
-            let run = |task: Task<'_>| {
-                let result = task();
-                // Told apart from those that gave up because of it.
-                let first = result.is_err() && !cancel.swap(true, Ordering::Relaxed);
-                match result {
-                    Ok(()) => Ok(()),
-                    Err(error) => Err((first, error)),
-                }
-            };
-            let run = &run;
-            let running: Vec<_> =
-                tasks.into_iter().map(|task| scope.spawn(move || run(task))).collect();
+            let running: Vec<_> = tasks
+                .into_iter()
+                .map(|task| scope.spawn(|| run(task)))
+                .collect();
             let ended = running.into_iter().map(|task| {
-                task.join().unwrap_or_else(|_| Err((true, anyhow!("a step of the lab panicked"))))
+                task.join()
+                    .unwrap_or_else(|_| Err((true, anyhow!("a step of the lab panicked"))))
             });
             let mut failed: Vec<_> = ended.filter_map(Result::err).collect();
             failed.sort_by_key(|(first, _)| !first);
-            failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+            failed
+                .into_iter()
+                .next()
+                .map_or(Ok(()), |(_, error)| Err(error))
         })
     }
 
     fn make_network(&self) -> Result<String> {
         for node in &self.plan.nodes {
-            self.dir.record(&Entry::Namespace(self.namespace(&node.name)))?;
+            self.dir
+                .record(&Entry::Namespace(self.namespace(&node.name)))?;
         }
         for gateway in &self.site.topology.gateways {
-            self.dir.record(&Entry::File(self.run().pin_dir(&gateway.name)))?;
+            self.dir
+                .record(&Entry::File(self.run().pin_dir(&gateway.name)))?;
         }
         network::build(self.run(), &self.plan)?;
         let links = self.plan.devices.len() / 2;
-        Ok(format!("{} namespaces, {links} links", self.plan.nodes.len()))
+        Ok(format!(
+            "{} namespaces, {links} links",
+            self.plan.nodes.len()
+        ))
     }
 
     fn start_routing(&self) -> Result<String> {
-        let speakers = |node: &&Node| {
-            matches!(node.kind, NodeKind::Router { .. } | NodeKind::Gateway(_))
-        };
+        let speakers =
+            |node: &&Node| matches!(node.kind, NodeKind::Router { .. } | NodeKind::Gateway(_));
         let nodes: Vec<_> = self.plan.nodes.iter().filter(speakers).collect();
-        let birds = nodes.iter().map(|node| self.start_bird(&node.name, node.kind));
+        let birds = nodes
+            .iter()
+            .map(|node| self.start_bird(&node.name, node.kind));
         let birds = birds.collect::<Result<Vec<_>>>()?;
         for (node, process) in nodes.iter().zip(&birds) {
             self.wait(PATIENCE, &[process], || {
@@ -116,7 +114,10 @@ impl Lab {
                 Ok(())
             })?;
         }
-        Ok(format!("BIRD on {} nodes, all BGP sessions up", nodes.len()))
+        Ok(format!(
+            "BIRD on {} nodes, all BGP sessions up",
+            nodes.len()
+        ))
     }
 
     fn start_switches(&self) -> Result<String> {
