@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use gateway_tests::lab::{
     self, Lab, Options, Progress, RunId,
-    state::{self, Standing},
+    state::{self, Found, Standing},
 };
 use nix::sys::signal::{SigSet, Signal};
 
@@ -144,29 +144,30 @@ fn on_signal() -> Result<Arc<AtomicBool>> {
 }
 
 fn down(run: Option<RunId>, all_stale: bool) -> Result<()> {
-    let found = match run {
-        Some(run) => vec![state::find(&run)?],
-        None => state::list(),
-    };
-    let is_named = found.len() == 1;
-    let _ = is_named;
-    for lab in found {
+    if let Some(run) = run {
+        let lab = state::find(&run)?;
+        if lab.standing == Standing::Live {
+            let owner = lab.owner.pid;
+            bail!("lab {run} belongs to process {owner}, which runs: `kill {owner}` ends both");
+        }
+        return remove(&lab);
+    }
+    for lab in state::list() {
         match lab.standing {
-            Standing::Live => {
-                eprintln!(
-                    "lab {} belongs to process {}, which runs",
-                    lab.run, lab.owner.pid
-                );
-            }
-            Standing::Kept if all_stale => {}
-            Standing::Kept | Standing::Stale => {
-                if state::remove(&lab)? {
-                    eprintln!("removed lab {}", lab.run);
-                }
-            }
+            Standing::Kept if !all_stale => remove(&lab)?,
+            Standing::Stale => remove(&lab)?,
+            Standing::Kept | Standing::Live => {}
         }
     }
+    // What died before it even had a name.
     state::remove_stale().map(drop)
+}
+
+fn remove(lab: &Found) -> Result<()> {
+    if state::remove(lab)? {
+        eprintln!("removed lab {}", lab.run);
+    }
+    Ok(())
 }
 
 fn list() -> Result<()> {

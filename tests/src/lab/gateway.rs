@@ -14,6 +14,7 @@ use nix::mount::{MsFlags, mount};
 
 use super::{
     bird,
+    names::BPFFS,
     network::batch,
     process::Process,
     running::Lab,
@@ -26,8 +27,6 @@ use super::{
 pub(super) const AGENT: &str = "agent";
 
 const BIRD: &str = "bird";
-
-const BPFFS: &str = "/sys/fs/bpf";
 
 impl Lab {
     /// What a gateway's agent says of itself, as `lingyun status --json` does.

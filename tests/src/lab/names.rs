@@ -12,6 +12,9 @@ use std::{
 use lingyun::config::Mac;
 use serde::{Deserialize, Serialize};
 
+/// Where BPF objects are pinned.
+pub(crate) const BPFFS: &str = "/sys/fs/bpf";
+
 /// Short id of one run of the lab: it is part of every name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -42,7 +45,7 @@ impl RunId {
 
     /// Where the agent of a gateway pins its programs, links and maps.
     pub fn pin_dir(&self, gateway: &str) -> PathBuf {
-        Path::new("/sys/fs/bpf").join(format!("{}{gateway}", self.pin_prefix()))
+        Path::new(BPFFS).join(format!("{}{gateway}", self.pin_prefix()))
     }
 
     /// What every pin directory of the run starts with.

@@ -215,6 +215,9 @@ impl Lab {
         env: Vec<(String, String)>,
         user: Option<User>,
     ) -> Result<Arc<Process>> {
+        // Tells whose a process is, even in `ps e`.
+        let mut env = env;
+        env.push((state::MARK.to_owned(), self.run().to_string()));
         let process = self.nursery.spawn(Spec {
             name: name.to_owned(),
             namespace: self.namespace(node),

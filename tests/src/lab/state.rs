@@ -20,13 +20,16 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    names::RunId,
+    names::{self, RunId},
     ns,
     process::{Identity, inside},
 };
 
 /// Where runs have their directories.
 pub const ROOT: &str = "/run/lingyun-lab";
+
+/// Environment variable of every process of a lab: the run's id.
+pub const MARK: &str = "LINGYUN_LAB";
 
 const FILE: &str = "state";
 
@@ -271,4 +274,45 @@ fn remove_tree(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Everything of a run that can still be found on this machine, one line each.
+pub fn traces(run: &RunId) -> Vec<String> {
+    let directory = directory(run);
+    let directories = directory.exists().then(|| directory.display().to_string());
+    let namespaces = ns::list(&run.prefix()).into_iter();
+    let mark = format!("{MARK}={run}").into_bytes();
+    let processes = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let environment = fs::read(entry.path().join("environ")).ok()?;
+            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+            let is_own = environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == mark);
+            is_own.then(|| {
+                format!(
+                    "process {} {}",
+                    entry.file_name().display(),
+                    name.trim_end()
+                )
+            })
+        });
+    let pins = fs::read_dir(names::BPFFS)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            name.starts_with(&run.pin_prefix())
+                .then(|| format!("{}/{name}", names::BPFFS))
+        });
+    let namespaces = namespaces.map(|name| format!("namespace {name}"));
+    directories
+        .into_iter()
+        .chain(namespaces)
+        .chain(processes)
+        .chain(pins)
+        .collect()
 }
