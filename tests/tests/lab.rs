@@ -46,7 +46,7 @@ fn main() {
             None => (*name).to_owned(),
         };
         Trial::test(name, || {
-            test().map_err(|error| Failed::from(format!("{error:?}")))
+            test().map_err(|error| Failed::from(format!("{error:#}")))
         })
         .with_ignored_flag(missing.is_some())
     });
@@ -353,29 +353,22 @@ fn a_gateway_dies_and_comes_back() -> Result<()> {
 }
 
 fn a_failed_start_leaves_nothing() -> Result<()> {
+    let id = format!("fail{}", std::process::id() % 1000);
+    let run: RunId = id.parse().map_err(anyhow::Error::msg)?;
     let directory = tempfile::tempdir()?;
-    let file = directory.path().join("broken.yaml");
-    let text = std::fs::read_to_string(topology())?;
-    // An address that its node does not have: HAProxy cannot find any server there.
-    let wrong = text.replace(
-        "peer: { tcp: 8000, udp: 7007 }",
-        "peer: { tcp: 8000, udp: 8000 }",
-    );
-    let wrong = wrong.replacen("listen: 443", "listen: 8000", 1);
-    let wrong = wrong.replacen("shop/bastion, peer", "shop/haproxy-1, peer", 1);
-    std::fs::write(&file, wrong)?;
-    let run = RunId::random();
-    let options = Options {
-        run: Some(run.clone()),
-        ..Options::default()
-    };
-    let error = Lab::up(&file, options, &Progress::silent())
-        .err()
-        .context("it came up")?;
-    let error = format!("{error:#}");
-    ensure!(
-        error.contains("shop.haproxy-1"),
-        "the error does not name the culprit: {error}"
-    );
+    let peer = directory.path().join("peer");
+    std::fs::write(&peer, "#!/bin/sh\necho no peer today >&2\nexit 3\n")?;
+    std::fs::set_permissions(&peer, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lingyun-lab"));
+    lab.args(["up", "--run", &id, "--topology"]).arg(topology());
+    let output = lab.env("LINGYUN_BIN_DIR", directory.path()).output()?;
+    ensure!(!output.status.success(), "it came up without its peers");
+    let error = String::from_utf8_lossy(&output.stderr);
+    for part in [".peer ended (exit status: 3)", "no peer today"] {
+        ensure!(
+            error.contains(part),
+            "the error does not say `{part}`: {error}"
+        );
+    }
     leaves_nothing(&run)
 }

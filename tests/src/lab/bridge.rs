@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use lingyun::config::InstanceId;
 
-use super::{network::batch, running::Lab};
+use super::{running::Lab, tool::batch};
 
 impl Lab {
     /// Sets a host's bridges up.
@@ -65,8 +65,12 @@ impl Lab {
             ));
         }
         let namespace = self.namespace(name);
-        batch(&["ip", "-n", &namespace, "-batch", "-"], &links)?;
-        batch(&["bridge", "-n", &namespace, "-batch", "-"], &entries)?;
+        batch(self.run(), &["ip", "-n", &namespace, "-batch", "-"], &links)?;
+        batch(
+            self.run(),
+            &["bridge", "-n", &namespace, "-batch", "-"],
+            &entries,
+        )?;
         Ok(format!("{count} bridges"))
     }
 }

@@ -181,6 +181,18 @@ pub enum Kind<'c> {
     Peer(&'c Peer),
 }
 
+impl Kind<'_> {
+    /// The TCP port that it listens on.
+    pub(crate) fn tcp_port(self) -> u16 {
+        match self {
+            Self::Haproxy(haproxy) => haproxy.listen,
+            Self::OrderService(orders) => orders.port,
+            Self::Postgresql(_) => super::postgres::PORT,
+            Self::Peer(peer) => peer.tcp,
+        }
+    }
+}
+
 impl Service {
     /// The kind; an error unless there is exactly one.
     pub fn kind(&self) -> Result<Kind<'_>, String> {

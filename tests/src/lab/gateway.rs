@@ -15,11 +15,11 @@ use nix::mount::{MsFlags, mount};
 use super::{
     bird,
     names::BPFFS,
-    network::batch,
     process::Process,
     running::Lab,
     services::{binary, name},
     site::NodeKind,
+    tool::batch,
     up::PATIENCE,
 };
 
@@ -102,6 +102,7 @@ impl Lab {
             .map(|device| format!("link set dev {} {to}", device.interface))
             .collect();
         batch(
+            self.run(),
             &["ip", "-n", &self.namespace(gateway), "-batch", "-"],
             &lines,
         )

@@ -19,6 +19,7 @@ mod running;
 mod services;
 mod site;
 pub mod state;
+mod tool;
 mod up;
 
 pub use names::RunId;

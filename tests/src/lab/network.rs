@@ -1,13 +1,8 @@
 //! Makes the plan's namespaces, links and addresses.
 
-use std::{
-    fs,
-    io::{self, Write},
-    process::{Command, Stdio},
-    thread,
-};
+use std::{fs, io, thread};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
 use super::{
     ethtool::{self, Offload},
@@ -15,6 +10,7 @@ use super::{
     ns,
     plan::{Node, Plan},
     site::NodeKind,
+    tool::batch,
 };
 
 /// Kernel settings of every namespace: no IPv6 noise in captures, and answers may
@@ -39,18 +35,22 @@ pub(super) fn build(run: &RunId, plan: &Plan) -> Result<()> {
     ns::prepare()?;
     on_all(plan, |node| {
         ns::create(&run.namespace(&node.name), || {
-            EVERYWHERE.iter().try_for_each(|setting| sysctl(setting))?;
+            EVERYWHERE.iter().try_for_each(sysctl)?;
             if matches!(node.kind, NodeKind::Router { .. } | NodeKind::Gateway(_)) {
-                FORWARDING.iter().try_for_each(|setting| sysctl(setting))?;
+                FORWARDING.iter().try_for_each(sysctl)?;
             }
             Ok(())
         })
     })?;
-    batch(&["ip", "-batch", "-"], &links(run, plan)).context("make the links")?;
+    batch(run, &["ip", "-batch", "-"], &links(run, plan)).context("make the links")?;
     on_all(plan, |node| {
         let namespace = run.namespace(&node.name);
-        batch(&["ip", "-n", &namespace, "-batch", "-"], &node.commands)
-            .with_context(|| format!("configure {}", node.name))?;
+        batch(
+            run,
+            &["ip", "-n", &namespace, "-batch", "-"],
+            &node.commands,
+        )
+        .with_context(|| format!("configure {}", node.name))?;
         ns::enter(&namespace, || devices(plan, node))?
     })
 }
@@ -119,39 +119,4 @@ fn sysctl((name, value): &(&str, &str)) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && name.starts_with("ipv6") => Ok(()),
         result => result.with_context(|| format!("set net/{name} to {value}")),
     }
-}
-
-/// Feeds lines to a tool that reads a batch from its standard input.
-pub(super) fn batch(argv: &[&str], lines: &[String]) -> Result<()> {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let what = || format!("run {}", argv.join(" "));
-    let mut child = Command::new(argv[0])
-        .args(&argv[1..])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(what)?;
-    let mut input = lines.join("\n");
-    input.push('\n');
-    let mut pipe = child.stdin.take().context("standard input is piped")?;
-    // A tool that gave up early says why below.
-    let written = pipe.write_all(input.as_bytes());
-    drop(pipe);
-    let output = child.wait_with_output().with_context(what)?;
-    if !output.status.success() {
-        let error = String::from_utf8_lossy(&output.stderr);
-        // "Command failed -:12" is line 12.
-        let number = error
-            .rsplit("-:")
-            .next()
-            .and_then(|n| n.trim().parse::<usize>().ok());
-        let line = number
-            .and_then(|number| lines.get(number - 1))
-            .map_or("", String::as_str);
-        bail!("{}: {} {line}", argv.join(" "), error.trim());
-    }
-    written.with_context(what)
 }

@@ -9,10 +9,15 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use lingyun::config::{InstanceId, Vpc};
 
-use super::{names::mac, network::batch, running::Lab, up::PATIENCE};
+use super::{
+    names::{RunId, mac},
+    running::Lab,
+    tool,
+    up::PATIENCE,
+};
 
 /// The bridge of the instances.
 const INSIDE: &str = "br-int";
@@ -31,7 +36,8 @@ impl Lab {
         let name = &self.site.topology.hosts[host].name;
         let directory = self.directory().join(format!("{name}.openvswitch"));
         fs::create_dir(&directory).with_context(|| format!("create {}", directory.display()))?;
-        let switch = Switch { directory };
+        let run = self.run().clone();
+        let switch = Switch { run, directory };
         switch.tool(&["ovsdb-tool", "create", &switch.file("conf.db"), SCHEMA])?;
         let start = |program: &str, arguments: Vec<String>| {
             let mut argv = vec![program.to_owned()];
@@ -124,7 +130,8 @@ impl Lab {
             format!("link set dev {OUTSIDE} up"),
             format!("route add default via {router} dev {OUTSIDE}"),
         ];
-        batch(
+        tool::batch(
+            self.run(),
             &["ip", "-n", &self.namespace(&host.name), "-batch", "-"],
             &commands,
         )
@@ -211,6 +218,7 @@ impl Lab {
 
 /// One Open vSwitch among several on this machine.
 struct Switch {
+    run: RunId,
     directory: PathBuf,
 }
 
@@ -240,13 +248,6 @@ impl Switch {
     fn tool(&self, argv: &[&str]) -> Result<()> {
         let mut command = Command::new(argv[0]);
         command.args(&argv[1..]).envs(self.environment());
-        let output = command
-            .output()
-            .with_context(|| format!("run {}", argv[0]))?;
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            bail!("{}: {}", argv.join(" "), error.trim());
-        }
-        Ok(())
+        tool::run(&self.run, &mut command, b"")
     }
 }

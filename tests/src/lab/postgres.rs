@@ -2,21 +2,20 @@
 //! and copied for each run.
 
 use std::{
-    ffi::OsStr,
     fs::{self, File},
-    io::Write,
     net::IpAddr,
-    os::unix::fs::chown,
-    os::unix::process::CommandExt,
+    os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use lingyun::config::InstanceId;
 use nix::unistd;
 
-use super::{config::Kind, process::User, running::Lab, services::name, up::PATIENCE};
+use super::{
+    config::Kind, names::RunId, process::User, running::Lab, services::name, tool, up::PATIENCE,
+};
 
 /// Its port.
 pub(super) const PORT: u16 = 5432;
@@ -49,15 +48,13 @@ pub(super) fn make_files(lab: &Lab) -> Result<String> {
     }
     let (version, programs) = newest()?;
     let user = user()?;
-    let (cache, is_new) = cache(&version, &programs, user)?;
+    let (cache, is_new) = cache(lab.run(), &version, &programs, user)?;
     for node in nodes {
         let data = data(lab, &node);
         // -a keeps owner and modes, which PostgreSQL insists on.
-        run(Command::new("cp")
-            .arg("-a")
-            .arg("--reflink=auto")
-            .arg(&cache)
-            .arg(data))?;
+        let mut copy = Command::new("cp");
+        copy.args(["-a", "--reflink=auto"]).arg(&cache).arg(data);
+        tool::run(lab.run(), &mut copy, b"")?;
     }
     let from = if is_new {
         "made and cached"
@@ -113,7 +110,9 @@ pub(super) fn start(lab: &Lab, id: InstanceId, node: &str) -> Result<()> {
     )?;
     let is_ready = programs.join("pg_isready");
     lab.wait(PATIENCE, &[&process], || {
-        run(Command::new(&is_ready).args(["-q", "-h", &data_text, "-U", "orders"]))
+        let mut ask = Command::new(&is_ready);
+        ask.args(["-h", &data_text, "-U", "orders"]);
+        tool::run(lab.run(), &mut ask, b"")
     })
 }
 
@@ -144,7 +143,7 @@ fn user() -> Result<User> {
 }
 
 /// Files of a fresh database `orders`; made when nobody has yet.
-fn cache(version: &str, programs: &Path, user: User) -> Result<(PathBuf, bool)> {
+fn cache(run: &RunId, version: &str, programs: &Path, user: User) -> Result<(PathBuf, bool)> {
     let ready = Path::new(CACHE).join(format!("postgresql-{version}-{SETUP}"));
     fs::create_dir_all(CACHE).with_context(|| format!("create {CACHE}"))?;
     // Two labs that start at once make it once.
@@ -168,55 +167,18 @@ fn cache(version: &str, programs: &Path, user: User) -> Result<(PathBuf, bool)> 
             .current_dir("/");
         command
     };
-    let options = [
-        "-U",
-        "orders",
-        "-A",
-        "trust",
-        "-E",
-        "UTF8",
-        "--locale=C",
-        "--no-sync",
-    ];
-    run(as_user("initdb")
-        .arg("-D")
+    let mut init = as_user("initdb");
+    init.arg("-D")
         .arg(&new)
-        .args(options)
-        .arg("--wal-segsize=1"))?;
+        .args(["-U", "orders", "-A", "trust", "-E", "UTF8"]);
+    init.args(["--locale=C", "--no-sync", "--wal-segsize=1"]);
+    tool::run(run, &mut init, b"")?;
     let mut single = as_user("postgres");
     single
         .args(["--single", "-F", "-D"])
         .arg(&new)
         .arg("postgres");
-    feed(&mut single, b"CREATE DATABASE orders\n")?;
+    tool::run(run, &mut single, b"CREATE DATABASE orders\n")?;
     fs::rename(&new, &ready).with_context(|| format!("rename to {}", ready.display()))?;
     Ok((ready, true))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    feed(command, b"")
-}
-
-fn feed(command: &mut Command, input: &[u8]) -> Result<()> {
-    let words: Vec<_> = [command.get_program()]
-        .into_iter()
-        .chain(command.get_args())
-        .collect();
-    let words = words.join(OsStr::new(" ")).to_string_lossy().into_owned();
-    let what = || format!("run {words}");
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(what)?;
-    let mut pipe = child.stdin.take().with_context(what)?;
-    // One that gave up early says why below.
-    let written = pipe.write_all(input);
-    drop(pipe);
-    let output = child.wait_with_output().with_context(what)?;
-    if !output.status.success() {
-        let error = String::from_utf8_lossy(&output.stderr);
-        bail!("{words}: {} {}", output.status, error.trim());
-    }
-    written.with_context(what)
 }

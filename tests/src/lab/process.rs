@@ -5,7 +5,10 @@
 
 use std::{
     fmt, fs, io,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::{
+        fs::MetadataExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
@@ -25,7 +28,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::ns;
+use super::{names::RunId, ns, state::MARK};
 
 /// A process that is told apart from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,18 +288,24 @@ pub(super) fn tail(log: &Path) -> String {
     )
 }
 
-/// All processes inside one of these network namespaces, by device and inode.
-pub(super) fn inside(namespaces: &[(u64, u64)]) -> Vec<Identity> {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
+/// All processes of a run: those inside one of its network namespaces (by device
+/// and inode), and those that carry its mark in their environment.
+pub(super) fn of_run(run: &RunId, namespaces: &[(u64, u64)]) -> Vec<Identity> {
+    let mark = format!("{MARK}={run}").into_bytes();
+    let is_marked = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == mark)
     };
+    let is_inside = |pid: &i32| {
+        let namespace = fs::metadata(format!("/proc/{pid}/ns/net"));
+        namespace.is_ok_and(|meta| namespaces.contains(&(meta.dev(), meta.ino())))
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten();
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| {
-            let namespace = fs::metadata(format!("/proc/{pid}/ns/net"));
-            namespace.is_ok_and(|meta| namespaces.contains(&(meta.dev(), meta.ino())))
-        })
+        .filter(|pid| is_inside(pid) || is_marked(pid))
         .filter_map(Identity::of)
         .collect()
 }

@@ -1,7 +1,7 @@
 //! A lab that is up, seen from its owner.
 
 use std::{
-    fs,
+    fmt, fs,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Output, Stdio},
@@ -47,6 +47,16 @@ pub struct Lab {
     nursery: Nursery,
     processes: Mutex<Vec<Arc<Process>>>,
     is_gone: bool,
+}
+
+/// Why something was not waited for any longer: it is not what went wrong.
+#[derive(Debug)]
+pub(super) struct GivenUp;
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("given up")
+    }
 }
 
 /// Between two looks at something that is expected to happen.
@@ -249,14 +259,16 @@ impl Lab {
         loop {
             let error = match check() {
                 Ok(done) => {
-                    log::debug!("{processes:?} ready");
+                    // It may be another one that answers at that address.
+                    processes.iter().try_for_each(|process| process.check())?;
+                    log::debug!("ready: {processes:?}");
                     return Ok(done);
                 }
                 Err(error) => error,
             };
             processes.iter().try_for_each(|process| process.check())?;
             if self.options.cancel.load(Ordering::Relaxed) {
-                return Err(error.context("given up"));
+                return Err(error.context(GivenUp));
             }
             if Instant::now() > end {
                 let tails = processes

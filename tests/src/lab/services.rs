@@ -19,6 +19,7 @@ use super::{
     postgres,
     process::Process,
     running::Lab,
+    tool,
     up::{PATIENCE, Task},
 };
 
@@ -46,19 +47,10 @@ pub(super) fn make_certificates(lab: &Lab) -> Result<String> {
         return Ok("none needed".to_owned());
     };
     let directory = certificates(lab);
-    let output = Command::new(binary("order-service")?)
-        .arg("make-ca")
-        .arg("--dir")
-        .arg(&directory)
-        .args(["--host", &name, "--ip", &shop.to_string()])
-        .output()
-        .context("run order-service make-ca")?;
-    if !output.status.success() {
-        bail!(
-            "order-service make-ca: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
+    let mut make = Command::new(binary("order-service")?);
+    make.arg("make-ca").arg("--dir").arg(&directory);
+    make.args(["--host", &name, "--ip", &shop.to_string()]);
+    tool::run(lab.run(), &mut make, b"")?;
     Ok(format!("{name}, {shop}"))
 }
 

@@ -191,9 +191,19 @@ impl Site {
         }
         self.check_links(&kinds, &mut problems);
         self.check_uplinks(&kinds, &mut problems);
+        let mut taken = HashSet::new();
         for service in &self.lab.services {
             if let Err(problem) = self.check_service(service) {
                 problems.push(problem);
+                continue;
+            }
+            if let Ok(port) = service.kind().map(Kind::tcp_port)
+                && !taken.insert((&service.instance, port))
+            {
+                problems.push(format!(
+                    "service on {}: two services listen on TCP port {port}",
+                    service.instance
+                ));
             }
         }
         problems
@@ -308,6 +318,127 @@ impl Site {
                 ))
             }
             Kind::Postgresql(_) | Kind::Peer(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDER: &str = include_str!("../../../topologies/order.yaml");
+
+    /// What the lab says to its topology with one passage changed.
+    fn complaint(passage: &str, instead: &str) -> String {
+        assert!(ORDER.contains(passage), "no `{passage}` in order.yaml");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("changed.yaml");
+        fs::write(&file, ORDER.replacen(passage, instead, 1)).unwrap();
+        let error = Site::load(&file).expect_err("it must be refused");
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn the_order_topology_is_sound() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../topologies/order.yaml");
+        let site = Site::load(&file).unwrap();
+        assert_eq!(site.nodes().len(), 16);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            ("\"phone:radio\"", "radio", "write NODE:INTERFACE"),
+            (
+                "\"phone:radio\"",
+                "\"fone:radio\"",
+                "there is no client, router, gateway or host `fone`",
+            ),
+            (
+                "\"phone:radio\"",
+                "\"phone:a-name-that-is-long\"",
+                "1 to 15 characters",
+            ),
+            (
+                "b_ip: 192.0.2.2/30",
+                "b_ip: 192.0.2.6/30",
+                "two addresses of one network",
+            ),
+            (
+                "\"border:gw2\"",
+                "\"border:gw1\"",
+                "another link ends there too",
+            ),
+            (
+                "\"gw1:public\"",
+                "\"gw1:outside\"",
+                "gw1:public has no link",
+            ),
+            (
+                "b_ip: 10.0.1.2/30, mtu: 1600",
+                "b_ip: 10.0.1.2/30",
+                "VXLAN needs at least 1550",
+            ),
+            (
+                "b_ip: 10.0.11.2/30, mtu: 1600",
+                "b_ip: 10.0.11.2/30",
+                "gw1: its underlay link",
+            ),
+            (
+                "a: \"spine:host-a\", a_ip: 10.0.1.1/30, b: \"host-a:uplink\", b_ip: 10.0.1.2/30",
+                "a: \"spine:host-a\", a_ip: 10.0.1.2/30, b: \"host-a:uplink\", b_ip: 10.0.1.1/30",
+                "should be the host's VTEP",
+            ),
+            (
+                "{ name: spine, asn: 64502 }",
+                "{ name: border, asn: 64502 }",
+                "two nodes have the name",
+            ),
+            (
+                "    - { name: host-b, vswitch: kernel }\n",
+                "",
+                "say which switch it has",
+            ),
+            (
+                "name: host-b, vswitch: kernel",
+                "name: host-c, vswitch: kernel",
+                "`host-c` is not one",
+            ),
+            ("vswitch: kernel", "vswitch: magic", "magic"),
+            (
+                "shop/haproxy-1, haproxy",
+                "shop/haproxy-9, haproxy",
+                "no such instance",
+            ),
+            (
+                "servers: [controller-1",
+                "servers: [controller-9",
+                "no instance `controller-9`",
+            ),
+            (
+                "shop/postgres, postgresql: {}",
+                "shop/postgres, peer: { tcp: 1, udp: 1 }",
+                "no postgresql runs on",
+            ),
+            (
+                "postgresql: {}",
+                "postgresql: {}, peer: { tcp: 1, udp: 1 }",
+                "give exactly one of",
+            ),
+            (
+                "order_service: { port: 8443",
+                "order_service: { port: 8000",
+                "two services listen",
+            ),
+            ("asn: 64500", "as: 64500", "as"),
+            ("\nlab:", "\nlaboratory:", "laboratory"),
+        ];
+        for (passage, instead, expected) in cases {
+            let complaint = complaint(passage, instead);
+            assert!(
+                complaint.contains(expected),
+                "{passage} -> {instead}: {complaint}"
+            );
         }
     }
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     names::{self, RunId},
     ns,
-    process::{Identity, inside},
+    process::{Identity, of_run},
 };
 
 /// Where runs have their directories.
@@ -232,8 +232,8 @@ pub fn remove(found: &Found) -> Result<bool> {
     Ok(true)
 }
 
-/// Kills the recorded processes, and all that live in the run's namespaces: what
-/// its owner did not get to write down, and shells that somebody opened there.
+/// Kills the recorded processes, and all that carry the run's mark or live in its
+/// namespaces: what its owner did not get to write down, and shells opened there.
 fn end_processes(found: &Found) -> Result<()> {
     let own = std::process::id() as i32;
     let recorded = found.entries.iter().filter_map(|entry| match entry {
@@ -246,7 +246,7 @@ fn end_processes(found: &Found) -> Result<()> {
         let names = ns::list(&found.run.prefix()).into_iter();
         let files = names.filter_map(|name| fs::metadata(ns::path(&name)).ok());
         let namespaces: Vec<_> = files.map(|meta| (meta.dev(), meta.ino())).collect();
-        let mut living = inside(&namespaces);
+        let mut living = of_run(&found.run, &namespaces);
         living.extend(recorded.iter().filter(|process| process.is_alive()));
         living.retain(|process| process.pid != own);
         if living.is_empty() {
@@ -281,25 +281,14 @@ pub fn traces(run: &RunId) -> Vec<String> {
     let directory = directory(run);
     let directories = directory.exists().then(|| directory.display().to_string());
     let namespaces = ns::list(&run.prefix()).into_iter();
-    let mark = format!("{MARK}={run}").into_bytes();
-    let processes = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let environment = fs::read(entry.path().join("environ")).ok()?;
-            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-            let is_own = environment
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == mark);
-            is_own.then(|| {
-                format!(
-                    "process {} {}",
-                    entry.file_name().display(),
-                    name.trim_end()
-                )
-            })
-        });
+    let processes = of_run(run, &[]).into_iter().map(|process| {
+        let name = fs::read_to_string(format!("/proc/{}/comm", process.pid));
+        format!(
+            "process {} {}",
+            process.pid,
+            name.unwrap_or_default().trim_end()
+        )
+    });
     let pins = fs::read_dir(names::BPFFS)
         .into_iter()
         .flatten()

@@ -5,8 +5,16 @@ use std::{fs, sync::atomic::Ordering, thread, time::Duration};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::{
-    bird, config::Vswitch, network, plan::Node, postgres, progress::Progress, running::Lab,
-    services, site::NodeKind, state::Entry,
+    bird,
+    config::Vswitch,
+    network,
+    plan::Node,
+    postgres,
+    progress::Progress,
+    running::{GivenUp, Lab},
+    services,
+    site::NodeKind,
+    state::Entry,
 };
 
 /// How long anything may take to get ready on a busy machine.
@@ -21,12 +29,14 @@ impl Lab {
         self.side_by_side(vec![
             Box::new(|| self.step(progress, "network", Self::make_network)),
             Box::new(|| self.step(progress, "certificates", services::make_certificates)),
-            Box::new(|| self.step(progress, "database files", postgres::make_files)),
         ])?;
         let mut tasks: Vec<Task<'_>> = vec![
             Box::new(|| self.step(progress, "routing", Self::start_routing)),
             Box::new(|| self.step(progress, "virtual switches", Self::start_switches)),
-            Box::new(|| self.step(progress, "services", services::start)),
+            Box::new(|| {
+                self.step(progress, "database files", postgres::make_files)?;
+                self.step(progress, "services", services::start)
+            }),
         ];
         for gateway in &self.site.topology.gateways {
             let name = format!("agent {}", gateway.name);
@@ -58,25 +68,18 @@ impl Lab {
     /// Runs steps at the same time. The first that fails makes the others give up.
     pub(super) fn side_by_side(&self, tasks: Vec<Task<'_>>) -> Result<()> {
         let cancel = &self.options.cancel;
-        let run = |task: Task<'_>| {
-            // The one that failed first is told apart from those that gave up because of it.
-            task().map_err(|error| (!cancel.swap(true, Ordering::Relaxed), error))
-        };
+        let run = |task: Task<'_>| task().inspect_err(|_| cancel.store(true, Ordering::Relaxed));
         thread::scope(|scope| {
-            let running: Vec<_> = tasks
-                .into_iter()
-                .map(|task| scope.spawn(|| run(task)))
-                .collect();
+            let tasks = tasks.into_iter();
+            let running: Vec<_> = tasks.map(|task| scope.spawn(|| run(task))).collect();
             let ended = running.into_iter().map(|task| {
                 task.join()
-                    .unwrap_or_else(|_| Err((true, anyhow!("a step of the lab panicked"))))
+                    .unwrap_or_else(|_| Err(anyhow!("a step of the lab panicked")))
             });
             let mut failed: Vec<_> = ended.filter_map(Result::err).collect();
-            failed.sort_by_key(|(first, _)| !first);
-            failed
-                .into_iter()
-                .next()
-                .map_or(Ok(()), |(_, error)| Err(error))
+            // The culprit before those that gave up because of it.
+            failed.sort_by_key(|error| error.is::<GivenUp>());
+            failed.into_iter().next().map_or(Ok(()), Err)
         })
     }
 
