@@ -195,10 +195,15 @@ impl Lab {
             format!("table {table} {{}}"),
             format!("delete table {table}"),
         ];
-        if percent > 0 {
+        let which = match percent {
+            0 => None,
+            1..=99 => Some(format!("numgen random mod 100 < {percent} ")),
+            _ => Some(String::new()),
+        };
+        if let Some(which) = which {
             rules.push(format!(
                 "table {table} {{ chain in {{ type filter hook ingress device \"{device}\" \
-                 priority 0; numgen random mod 100 < {percent} drop; }}; }}"
+                 priority 0; {which}drop; }}; }}"
             ));
         }
         let lines = rules.join("\n");
