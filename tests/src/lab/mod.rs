@@ -3,6 +3,7 @@
 
 mod bird;
 mod bridge;
+mod check;
 mod config;
 mod ethtool;
 mod gateway;
