@@ -2,5 +2,5 @@
 
 pub mod cases;
 pub mod harness;
-pub mod packet;
 pub mod lab;
+pub mod packet;
