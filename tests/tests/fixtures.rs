@@ -9,8 +9,8 @@ use gateway_tests::{
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// The kernel runner that all trials share, or why there is none.
-type Shared = Arc<Mutex<Result<Kernel, String>>>;
+/// The kernel runner that all trials share; none where they are skipped.
+type Shared = Arc<Mutex<Option<Kernel>>>;
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -24,22 +24,37 @@ fn main() {
     if let Some(reason) = &unavailable {
         println!("skipped: kernel fixtures: {reason}");
     }
-    let kernel = Kernel::new().map_err(|error| format!("{error:#}"));
-    let kernel: Shared = Arc::new(Mutex::new(kernel));
-    let mut trials = vec![
-        trial(
-            &kernel,
-            "any_frame_does_the_same_as_on_the_host",
-            any_frame_does_the_same,
-        )
-        .with_ignored_flag(unavailable.is_some()),
-    ];
-    trials.extend(cases::all().into_iter().map(|case| {
-        let (name, host_only) = (case.name.clone(), case.host_only.is_some());
-        let check = move |kernel: &mut Kernel| Ok(harness::check(&case, kernel.go_to(case.site))?);
-        trial(&kernel, &name, check).with_ignored_flag(unavailable.is_some() || host_only)
-    }));
+    let skip = unavailable.is_some() || arguments.list;
+    let kernel = if skip {
+        Ok(None)
+    } else {
+        Kernel::new().map(Some)
+    };
+    let trials = match kernel {
+        Ok(kernel) => trials(&Arc::new(Mutex::new(kernel)), skip),
+        Err(error) => {
+            let missing = format!("{error:#}");
+            vec![Trial::test("kernel::the_object_is_built", move || {
+                Err(missing.into())
+            })]
+        }
+    };
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// All trials; `skip` ignores them.
+fn trials(kernel: &Shared, skip: bool) -> Vec<Trial> {
+    let cases = cases::all().into_iter().map(|case| {
+        let (name, skip) = (case.name.clone(), skip || case.host_only.is_some());
+        let check = move |kernel: &mut Kernel| Ok(harness::check(&case, kernel.go_to(case.site))?);
+        trial(kernel, &name, check).with_ignored_flag(skip)
+    });
+    let any_frame = trial(
+        kernel,
+        "any_frame_does_the_same_as_on_the_host",
+        any_frame_does_the_same,
+    );
+    cases.chain([any_frame.with_ignored_flag(skip)]).collect()
 }
 
 /// A trial that has the kernel runner to itself.
@@ -51,7 +66,7 @@ fn trial(
     let kernel = Arc::clone(kernel);
     Trial::test(format!("kernel::{name}"), move || {
         let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
-        run(kernel.as_mut().map_err(|error| error.clone())?)
+        run(kernel.as_mut().ok_or("this trial cannot run here")?)
     })
 }
 
