@@ -207,16 +207,20 @@ fn unfinished() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Removes everything that a run has made, its directory last. False when
-/// somebody else is removing it at this moment.
+/// Removes everything that a run has made, its directory last. False when somebody
+/// else has removed it meanwhile.
 ///
 /// The caller has made sure that the run's owner is dead, gone, or itself.
 pub fn remove(found: &Found) -> Result<bool> {
     let directory = directory(&found.run);
-    let Ok(state) = File::open(directory.join(FILE)) else {
+    let file = directory.join(FILE);
+    let Ok(state) = File::open(&file) else {
         return Ok(false);
     };
-    if state.try_lock().is_err() {
+    let what = || format!("lock {}", file.display());
+    state.lock().with_context(what)?;
+    // Gone while we waited for the lock; there may even be a new lab of that name.
+    if state.metadata().with_context(what)?.nlink() == 0 {
         return Ok(false);
     }
     end_processes(found)?;
