@@ -1,11 +1,11 @@
 //! Lingyun's lab and test tools.
 
+pub mod capture;
 pub mod cases;
 pub mod harness;
-pub mod lab;
-pub mod packet;
-pub mod capture;
 pub mod journey;
+pub mod lab;
 pub mod listen;
 pub mod order;
+pub mod packet;
 pub mod peer;
