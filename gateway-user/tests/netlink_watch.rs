@@ -38,6 +38,17 @@ async fn until(
     start.elapsed()
 }
 
+fn peer_mac(lab: &Lab, name: &str) -> Mac {
+    let link = lab.peer_ip(&format!("-o link show {name}"));
+    let mac = link
+        .split(' ')
+        .skip_while(|word| *word != "link/ether")
+        .nth(1);
+    mac.expect("a veth has a MAC")
+        .parse()
+        .expect("ip prints a MAC")
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
@@ -78,7 +89,7 @@ fn next_hops_follow_the_kernel() {
         .await;
 
         lab.ip("route add default via 192.0.2.9");
-        let mac = lab.peer_mac("public");
+        let mac = peer_mac(lab, "public");
         until(&mut watch, "router of the default route resolved", |now| {
             addresses(&now.uplinks) == ["192.0.2.9"] && now.uplinks[0].mac == Some(mac)
         })
@@ -126,7 +137,7 @@ fn neighbours_and_links_follow_the_kernel() {
             lab.ip("route add default via 192.0.2.9");
             let watcher = Watcher::start(wanted()).await.expect("netlink");
             let mut watch = watcher.subscribe();
-            let mac = lab.peer_mac("public");
+            let mac = peer_mac(lab, "public");
             let resolved = |now: &Reachability| now.uplinks.iter().any(|hop| hop.mac == Some(mac));
             until(&mut watch, "router resolved", resolved).await;
             let entry = lab.ip("neighbour show 192.0.2.9 dev public");

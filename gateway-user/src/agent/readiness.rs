@@ -66,3 +66,120 @@ fn names(hops: &[NextHop]) -> String {
     names.dedup();
     names.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        config::{Host, Mac},
+        reachability::{Interface, NeighbourState},
+    };
+
+    fn site() -> Topology {
+        Topology {
+            anycast_vtep: [10, 0, 0, 100].into(),
+            seed: [0; 2],
+            gateways: vec![Gateway {
+                name: "gw1".into(),
+                public: vec!["eth0".into()],
+                underlay: vec!["eth1".into()],
+                vtep: [10, 0, 0, 11].into(),
+            }],
+            hosts: vec![
+                Host {
+                    name: "a".into(),
+                    vtep: [10, 0, 1, 2].into(),
+                },
+                Host {
+                    name: "b".into(),
+                    vtep: [10, 0, 2, 2].into(),
+                },
+            ],
+            vpcs: vec![],
+            load_balancers: vec![],
+            floating_ips: vec![],
+        }
+    }
+
+    /// Host a can be reached, host b cannot: enough.
+    fn surroundings() -> Reachability {
+        let interface = Interface {
+            ifindex: 2,
+            mac: Mac::default(),
+            mtu: 1500,
+            up: true,
+        };
+        let hop = |interface: &str, last| NextHop {
+            interface: interface.into(),
+            address: [10, 0, 11, last].into(),
+            mac: Some(Mac([2, 0, 0, 0, 0, last])),
+            state: NeighbourState::Reachable,
+        };
+        Reachability {
+            interfaces: ["eth0", "eth1"]
+                .map(|name| (name.into(), interface.clone()))
+                .into(),
+            tunnels: BTreeMap::from([
+                ([10, 0, 1, 2].into(), vec![hop("eth1", 1)]),
+                ([10, 0, 2, 2].into(), vec![]),
+            ]),
+            uplinks: vec![hop("eth0", 9)],
+        }
+    }
+
+    fn what_is_missing(change: impl Fn(&mut Reachability)) -> String {
+        let (site, mut reach) = (site(), surroundings());
+        change(&mut reach);
+        missing(&site, &site.gateways[0], &reach, |_| true).join("; ")
+    }
+
+    #[test]
+    fn one_way_in_and_one_way_out_are_enough() {
+        assert_eq!(what_is_missing(|_| {}), "");
+    }
+
+    #[test]
+    fn each_thing_that_is_missing_is_said() {
+        for (change, said) in [
+            (
+                (|reach| reach.uplinks.clear()) as fn(&mut Reachability),
+                "there is no route to the public network by eth0",
+            ),
+            (
+                |reach| reach.uplinks[0].mac = None,
+                "no router answers on the public side: 10.0.11.9 on eth0",
+            ),
+            (
+                |reach| reach.tunnels.clear(),
+                "there is no route to any host by eth1",
+            ),
+            (
+                |reach| {
+                    reach
+                        .tunnels
+                        .values_mut()
+                        .flatten()
+                        .for_each(|hop| hop.mac = None)
+                },
+                "no next hop answers on the underlay: 10.0.11.1 on eth1",
+            ),
+            (
+                |reach| reach.interfaces.retain(|name, _| name != "eth1"),
+                "interface eth1 is gone",
+            ),
+        ] {
+            assert_eq!(what_is_missing(change), said);
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_attached_carries_nothing() {
+        let site = site();
+        let missing = missing(&site, &site.gateways[0], &surroundings(), |name| {
+            name == "eth0"
+        });
+        assert_eq!(missing, ["the program is not attached to eth1"]);
+    }
+}

@@ -282,3 +282,45 @@ fn due(entry: Option<&Neighbour>, asked: Option<Instant>, now: Instant) -> Optio
     };
     Some(asked.map_or(now, |asked| asked + pause))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Mac;
+
+    #[test]
+    fn a_neighbour_is_asked_for_until_the_kernel_looks_after_it() {
+        let now = Instant::now();
+        let entry = |mac: Option<Mac>, managed| Neighbour {
+            mac,
+            state: NeighbourState::Stale,
+            managed,
+        };
+        let mac = Some(Mac([2, 0, 0, 0, 0, 9]));
+        assert_eq!(due(None, None, now), Some(now), "at once");
+        assert_eq!(
+            due(None, Some(now), now),
+            Some(now + ASK_MISSING),
+            "then at a pace"
+        );
+        assert_eq!(
+            due(Some(&entry(mac, false)), Some(now), now),
+            Some(now + ASK_AGAIN)
+        );
+        assert_eq!(due(Some(&entry(mac, true)), None, now), None);
+        assert_eq!(
+            due(Some(&entry(None, true)), None, now),
+            None,
+            "the kernel asks by itself"
+        );
+        let by_hand = Neighbour {
+            state: NeighbourState::Permanent,
+            ..entry(mac, false)
+        };
+        assert_eq!(
+            due(Some(&by_hand), None, now),
+            None,
+            "would lose its permanence"
+        );
+    }
+}

@@ -8,7 +8,6 @@ use std::{
     thread,
 };
 
-use lingyun::config::Mac;
 use nix::{
     sched::{CloneFlags, unshare},
     unistd::Uid,
@@ -66,17 +65,6 @@ impl Lab {
             ip(self, &format!("address add {address} dev {name}"));
             ip(self, &format!("link set {name} up"));
         }
-    }
-
-    pub(crate) fn peer_mac(&self, name: &str) -> Mac {
-        let link = self.peer_ip(&format!("-o link show {name}"));
-        let mac = link
-            .split(' ')
-            .skip_while(|word| *word != "link/ether")
-            .nth(1);
-        mac.expect("a veth has a MAC")
-            .parse()
-            .expect("ip prints a MAC")
     }
 }
 
