@@ -1,158 +1,22 @@
 //! The `lingyun` command itself, on veths in namespaces of its own: takes a node
 //! over, announces while it can serve, survives a kill, cleans up.
 
+mod agent_site;
 mod netlink_lab;
 
 use std::{
-    fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    path::Path,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use lingyun::{datapath::Role, status::Status};
+use agent_site::{Agent, LINGYUN, OBJECT, PATIENCE, Site, TOPOLOGY};
+use lingyun::datapath::Role;
 use netlink_lab::{Lab, in_namespace};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-
-const LINGYUN: &str = env!("CARGO_BIN_EXE_lingyun");
-const OBJECT: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../target/bpf/bpfel-unknown-none/bpf/gateway-ebpf"
-);
-const TOPOLOGY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../topologies/minimal.yaml");
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What one test's agents share.
-struct Site {
-    directory: PathBuf,
-    pins: PathBuf,
-}
-
-impl Site {
-    fn new(test: &str) -> Self {
-        let name = format!("ly-agent-{test}-{}", std::process::id());
-        let directory = std::env::temp_dir().join(&name);
-        fs::create_dir_all(&directory).expect("a directory for the test");
-        Self {
-            directory,
-            pins: Path::new("/sys/fs/bpf").join(name),
-        }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.join("gw1.sock")
-    }
-
-    fn start(&self, more: &[&str]) -> Agent {
-        let mut child = Command::new(LINGYUN)
-            .args([
-                "run",
-                "--topology",
-                TOPOLOGY,
-                "--listen",
-                "127.0.0.1:0",
-                "--grace",
-                "0",
-            ])
-            .args(["--socket", self.socket().to_str().expect("text")])
-            .args(["--pin-dir", self.pins.to_str().expect("text")])
-            .args(more)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the agent starts");
-        let stderr = child.stderr.take().expect("piped");
-        let (sender, log) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                println!("  {line}");
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Agent {
-            child,
-            log,
-            socket: self.socket(),
-        }
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        // Of a test that failed half-way; the links end with the namespaces.
-        let _ = fs::remove_dir_all(&self.directory);
-        if let Ok(abi) = fs::read_dir(&self.pins) {
-            for directory in abi.flatten() {
-                for pin in fs::read_dir(directory.path())
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                {
-                    let _ = fs::remove_file(pin.path());
-                }
-                let _ = fs::remove_dir(directory.path());
-            }
-            let _ = fs::remove_dir(&self.pins);
-        }
-    }
-}
-
-/// A running agent.
-struct Agent {
-    child: Child,
-    log: mpsc::Receiver<String>,
-    socket: PathBuf,
-}
-
-impl Agent {
-    /// The next log line that says this.
-    fn says(&self, what: &str) -> String {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let line = self.log.recv_timeout(left);
-            let line = line.unwrap_or_else(|_| panic!("the agent never said \"{what}\""));
-            if line.contains(what) {
-                return line;
-            }
-        }
-    }
-
-    fn status(&self) -> Status {
-        let text = lingyun::server::get_from_socket(&self.socket, "/status").expect("an answer");
-        serde_json::from_str(&text).expect("the documented format")
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).expect("it runs");
-    }
-
-    fn end(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("our child") {
-                return status;
-            }
-            assert!(Instant::now() < end, "the agent does not end");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use nix::sys::signal::Signal;
 
 fn node(lab: &Lab) {
     lab.ip("link set lo up");
@@ -393,6 +257,17 @@ fn traffic_is_counted(lab: &Lab, agent: &Agent) {
     assert!(shown.contains("no_service") && shown.contains("shop/web-1 172.16.1.11:443"));
     assert!(shown.lines().all(|line| line.chars().count() <= 80));
     assert!(!shown.contains('\x1b'), "no colour but on a terminal");
+}
+
+#[test]
+fn a_dry_run_tells_interfaces_and_sides() {
+    let told = Command::new(LINGYUN)
+        .args(["run", "--dry-run", "--topology", TOPOLOGY])
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8(told.stdout).expect("text");
+    assert_eq!(text, "eth0 public\neth1 underlay\n");
+    assert!(told.status.success());
 }
 
 /// One GET, whole answer.

@@ -39,13 +39,10 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run this machine's gateway
     Run(run::Args),
-    /// Say everything that is wrong with a topology file
     Check(check::Args),
-    /// Print the JSON Schema of topology files, for editors
+    /// Prints the JSON Schema of topology files, for editors
     Schema,
-    /// Show what a running gateway does
     Status(status::Args),
 }
 

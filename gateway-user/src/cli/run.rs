@@ -16,7 +16,7 @@ use crate::{
     config::{self, Gateway, Report, Topology},
     datapath::Mode,
     netlink::Announcements,
-    server,
+    server, status,
 };
 
 /// Below it every node has a directory of its own.
@@ -71,6 +71,11 @@ pub struct Args {
     /// How long to go on carrying traffic after the addresses were withdrawn
     #[arg(long, value_name = "SECONDS", default_value_t = 2)]
     grace: u64,
+
+    /// Check the topology, print the interfaces that the program would be attached
+    /// to, one a line with the side it faces, and end
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -107,6 +112,12 @@ pub fn run(arguments: &Args) -> Result<ExitCode> {
         }
     };
     let settings = arguments.settings(topology)?;
+    if arguments.dry_run {
+        for name in status::interface_names(&settings.gateway) {
+            println!("{name} {}", status::role(&settings.gateway, name));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -1,0 +1,245 @@
+//! From what the agent knows at one moment to a [`Status`]. Pure.
+
+use std::net::IpAddr;
+
+use gateway_common::{ABI_VERSION, Counter, Reason, ReasonCount};
+
+use super::*;
+use crate::{
+    config::{self, Gateway, InstanceId, Topology},
+    model::Label,
+    netlink::Announcement,
+    reachability::Reachability,
+};
+
+/// What the agent knows at one moment, as the source of a [`Status`].
+pub struct Moment<'a> {
+    /// The site.
+    pub topology: &'a Topology,
+    /// This node.
+    pub gateway: &'a Gateway,
+    /// Its surroundings.
+    pub reachability: &'a Reachability,
+    /// What each counter stands for.
+    pub labels: &'a [Label],
+    /// Traffic by backend index.
+    pub counters: &'a [Counter],
+    /// Exits by reason.
+    pub reasons: &'a [(Reason, ReasonCount)],
+    /// Interfaces with the program on them.
+    pub attached: &'a [(String, Mode)],
+    /// Announced addresses.
+    pub announced: Vec<Announcement>,
+    /// Why the node is not ready.
+    pub not_ready: Vec<String>,
+    /// Updates so far.
+    pub updates: Updates,
+    /// Seconds since the agent took over.
+    pub uptime_seconds: f64,
+}
+
+impl Status {
+    /// Tells of a moment.
+    pub fn new(moment: Moment<'_>) -> Self {
+        let mut status = Self {
+            format: FORMAT,
+            node: moment.gateway.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            abi: ABI_VERSION,
+            uptime_seconds: moment.uptime_seconds,
+            ready: moment.not_ready.is_empty(),
+            load_balancers: load_balancers(moment.topology),
+            floating_ips: floating_ips(moment.topology),
+            interfaces: interfaces(&moment),
+            uplinks: moment.reachability.uplinks.clone(),
+            tunnels: tunnels(&moment),
+            announced: moment.announced.iter().map(Announced::from).collect(),
+            reasons: moment.reasons.iter().map(ReasonStatus::from).collect(),
+            updates: moment.updates,
+            not_ready: moment.not_ready,
+        };
+        for (label, counter) in moment.labels.iter().zip(moment.counters) {
+            status.count(label, Traffic::from(counter));
+        }
+        status
+    }
+
+    fn count(&mut self, label: &Label, traffic: Traffic) {
+        match *label {
+            Label::None => {}
+            Label::Backend {
+                load_balancer,
+                backend,
+                slots,
+                ring,
+            } => {
+                let balancer = &mut self.load_balancers[load_balancer];
+                balancer.traffic += traffic;
+                let backend = &mut balancer.backends[backend];
+                backend.traffic = traffic;
+                backend.share = f64::from(slots) / f64::from(ring.max(1));
+            }
+            Label::Floating(index) => self.floating_ips[index].traffic = traffic,
+        }
+    }
+}
+
+/// What an interface faces, by the topology.
+pub fn role(gateway: &Gateway, interface: &str) -> Role {
+    let has = |names: &[String]| names.iter().any(|name| name == interface);
+    match (has(&gateway.public), has(&gateway.underlay)) {
+        (true, true) => Role::SingleArm,
+        (false, true) => Role::Underlay,
+        _ => Role::Public,
+    }
+}
+
+/// Names of a gateway's interfaces, each once, in the order of the topology.
+pub fn interface_names(gateway: &Gateway) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in gateway.public.iter().chain(&gateway.underlay) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn load_balancers(topology: &Topology) -> Vec<LoadBalancer> {
+    let backend = |backend: &config::Backend| {
+        let (vpc, instance, address) = whereabouts(topology, backend.instance);
+        let (port, weight) = (backend.port, backend.weight);
+        Backend {
+            vpc,
+            instance,
+            address,
+            port,
+            weight,
+            share: 0.0,
+            traffic: Traffic::default(),
+        }
+    };
+    let balancers = topology.load_balancers.iter().map(|balancer| LoadBalancer {
+        name: balancer.name.clone(),
+        vip: balancer.vip,
+        protocol: balancer.protocol,
+        port: balancer.port,
+        traffic: Traffic::default(),
+        backends: balancer.backends.iter().map(backend).collect(),
+    });
+    balancers.collect()
+}
+
+fn floating_ips(topology: &Topology) -> Vec<FloatingIp> {
+    let floating = topology.floating_ips.iter().map(|floating| {
+        let (vpc, instance, address) = whereabouts(topology, floating.instance);
+        FloatingIp {
+            ip: floating.ip,
+            vpc,
+            instance,
+            address,
+            traffic: Traffic::default(),
+        }
+    });
+    floating.collect()
+}
+
+fn whereabouts(topology: &Topology, id: InstanceId) -> (String, String, IpAddr) {
+    let instance = topology.instance(id);
+    (
+        topology.vpcs[id.vpc].name.clone(),
+        instance.name.clone(),
+        instance.ip,
+    )
+}
+
+fn interfaces(moment: &Moment<'_>) -> Vec<Interface> {
+    let interface = |name: &str| {
+        let known = moment.reachability.interfaces.get(name);
+        let attached = moment
+            .attached
+            .iter()
+            .find(|(attached, _)| attached == name);
+        Interface {
+            name: name.into(),
+            role: role(moment.gateway, name),
+            mode: attached.map(|(_, mode)| *mode),
+            up: known.is_some_and(|interface| interface.up),
+            mac: known.map(|interface| interface.mac),
+            mtu: known.map(|interface| interface.mtu),
+        }
+    };
+    interface_names(moment.gateway)
+        .into_iter()
+        .map(interface)
+        .collect()
+}
+
+fn tunnels(moment: &Moment<'_>) -> Vec<Tunnel> {
+    let hosts = moment
+        .topology
+        .hosts
+        .iter()
+        .map(|host| (&host.name, host.vtep));
+    let peers = moment
+        .topology
+        .gateways
+        .iter()
+        .filter(|peer| peer.name != moment.gateway.name);
+    let peers = peers.map(|peer| (&peer.name, peer.vtep));
+    let tunnels = hosts.chain(peers).map(|(name, vtep)| Tunnel {
+        name: name.clone(),
+        vtep,
+        next_hops: moment
+            .reachability
+            .tunnels
+            .get(&vtep)
+            .cloned()
+            .unwrap_or_default(),
+    });
+    tunnels.collect()
+}
+
+impl From<&Counter> for Traffic {
+    fn from(counter: &Counter) -> Self {
+        let Counter {
+            in_packets,
+            in_bytes,
+            out_packets,
+            out_bytes,
+        } = *counter;
+        Self {
+            in_packets,
+            in_bytes,
+            out_packets,
+            out_bytes,
+        }
+    }
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.in_packets += other.in_packets;
+        self.in_bytes += other.in_bytes;
+        self.out_packets += other.out_packets;
+        self.out_bytes += other.out_bytes;
+    }
+}
+
+impl From<&Announcement> for Announced {
+    fn from(&Announcement { table, address }: &Announcement) -> Self {
+        Self { address, table }
+    }
+}
+
+impl From<&(Reason, ReasonCount)> for ReasonStatus {
+    fn from((reason, count): &(Reason, ReasonCount)) -> Self {
+        Self {
+            reason: reason.name().into(),
+            outcome: reason.outcome().name().into(),
+            text: reason.text().into(),
+            packets: count.packets,
+            bytes: count.bytes,
+        }
+    }
+}
