@@ -195,10 +195,10 @@ fn works_and_leaves_nothing() -> Result<()> {
 }
 
 /// An owner in another process, so that it can be killed.
-fn owner(run: &str, more: &[&str]) -> Result<std::process::Child> {
+fn owner(run: &RunId, more: &[&str]) -> Result<std::process::Child> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lingyun-lab"));
     command
-        .args(["up", "--run", run, "--topology"])
+        .args(["up", "--run", &run.to_string(), "--topology"])
         .arg(topology())
         .args(more);
     command
@@ -211,14 +211,10 @@ fn owner(run: &str, more: &[&str]) -> Result<std::process::Child> {
 fn an_owner_may_be_killed_at_any_moment() -> Result<()> {
     // From before the first namespace until after the last step, with and without
     // the tie that lets children die at once.
-    for (number, moment) in [5, 30, 60, 120, 250, 500, 900, 1400, 2500]
-        .into_iter()
-        .enumerate()
-    {
-        for (keep, more) in [("", &[][..]), ("k", &["--keep"][..])] {
-            let id = format!("{keep}{}{number}", std::process::id() % 100_000);
-            let run: RunId = id.parse().map_err(anyhow::Error::msg)?;
-            let mut owner = owner(&id, more)?;
+    for moment in [5, 30, 60, 120, 250, 500, 900, 1400, 2500] {
+        for more in [&[][..], &["--keep"]] {
+            let run = RunId::random();
+            let mut owner = owner(&run, more)?;
             thread::sleep(Duration::from_millis(moment));
             // One with --keep may be through already; then it is no owner any more.
             owner.kill()?;
@@ -274,9 +270,9 @@ fn two_labs_stand_side_by_side() -> Result<()> {
 }
 
 fn a_kept_lab_stays_until_it_is_taken_down() -> Result<()> {
-    let id = format!("kept{}", std::process::id() % 1000);
-    let run: RunId = id.parse().map_err(anyhow::Error::msg)?;
-    let mut owner = owner(&id, &["--keep"])?;
+    let run = RunId::random();
+    let id = run.to_string();
+    let mut owner = owner(&run, &["--keep"])?;
     ensure!(owner.wait()?.success(), "lingyun-lab up --keep fails");
     state::remove_stale()?;
     let binary = env!("CARGO_BIN_EXE_lingyun-lab");
@@ -353,8 +349,8 @@ fn a_gateway_dies_and_comes_back() -> Result<()> {
 }
 
 fn a_failed_start_leaves_nothing() -> Result<()> {
-    let id = format!("fail{}", std::process::id() % 1000);
-    let run: RunId = id.parse().map_err(anyhow::Error::msg)?;
+    let run = RunId::random();
+    let id = run.to_string();
     let directory = tempfile::tempdir()?;
     let peer = directory.path().join("peer");
     std::fs::write(&peer, "#!/bin/sh\necho no peer today >&2\nexit 3\n")?;

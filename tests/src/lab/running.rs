@@ -168,7 +168,7 @@ impl Lab {
         self.start(node, log, argv, Vec::new(), None)
     }
 
-    /// The newest process with this name (`lingyun-lab list -v` shows them).
+    /// The newest process with this name: that of its log file, such as `gw1.agent`.
     pub fn process(&self, name: &str) -> Option<Arc<Process>> {
         self.processes()
             .iter()
