@@ -36,7 +36,8 @@ pub struct Point {
 }
 
 impl Point {
-    /// Every device of a namespace but loopback.
+    /// Every device of a namespace but loopback, a device that lies on top of another
+    /// one after it.
     pub fn all_in(ns_path: &Path, namespace: &str) -> Result<Vec<Self>> {
         let names = socket::device_names(ns_path)
             .with_context(|| format!("cannot list the devices of namespace {namespace}"))?;
@@ -161,8 +162,12 @@ async fn record(
     let points = receivers.iter().map(|(point, _)| point.clone()).collect();
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    for (point, receiver) in receivers {
-        tasks.spawn(follow(point, receiver, stopped.clone()));
+    for (number, (point, receiver)) in receivers.into_iter().enumerate() {
+        let following = follow(point, receiver, stopped.clone());
+        tasks.spawn(async move {
+            let (frames, dropped) = following.await?;
+            anyhow::Ok((number, frames, dropped))
+        });
     }
     // A sender that is gone also means the end.
     let _ = ended.await;
@@ -171,12 +176,16 @@ async fn record(
         points,
         ..Recording::default()
     };
+    let mut of_points = vec![Vec::new(); recording.points.len()];
     while let Some(result) = tasks.join_next().await {
-        let (frames, dropped) = result??;
-        recording.frames.extend(frames);
+        let (number, frames, dropped) = result??;
+        of_points[number] = frames;
         recording.dropped += dropped;
     }
-    // Within the same nanosecond, a frame leaves one device before it comes to the next.
+    recording.frames = of_points.into_iter().flatten().collect();
+    // Within the same nanosecond, a frame leaves one device before it comes to the
+    // next; and a tunnel's device, which shows the time at which the tunnel's load came
+    // to the device below, is listed after that.
     recording
         .frames
         .sort_by_key(|frame| (frame.at_ns, frame.direction));

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use nix::{
     errno::Errno,
     libc,
-    net::if_::{if_nameindex, if_nametoindex},
+    net::if_::{Interface, if_nameindex, if_nametoindex},
     sched::{CloneFlags, setns},
     sys::socket::{
         ControlMessageOwned, LinkAddr, MsgFlags, recvmsg, setsockopt,
@@ -161,14 +161,14 @@ impl AsFd for Receiver {
     }
 }
 
-/// Names of all devices in a namespace.
+/// Names of all devices in a namespace, in the order in which they were made.
 pub(super) fn device_names(ns_path: &Path) -> Result<Vec<String>> {
     within(ns_path, || {
         let devices = if_nameindex()?;
-        Ok(devices
-            .iter()
-            .map(|device| device.name().to_string_lossy().into_owned())
-            .collect())
+        let mut devices: Vec<_> = devices.iter().collect();
+        devices.sort_by_key(|device| device.index());
+        let name = |device: &&Interface| device.name().to_string_lossy().into_owned();
+        Ok(devices.iter().map(name).collect())
     })
 }
 

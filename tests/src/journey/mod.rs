@@ -12,6 +12,7 @@
 
 mod decode;
 mod expectation;
+pub mod lab;
 mod leg;
 mod render;
 mod row;

@@ -23,8 +23,10 @@ pub mod state;
 mod tool;
 mod up;
 
+pub use config::Kind;
 pub use names::RunId;
 pub use plan::Device;
+pub use postgres::PORT as POSTGRES_PORT;
 pub use process::{Process, exit_code};
 pub use progress::{Progress, Timing};
 pub use running::{Lab, Options, become_inside};

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Its port.
-pub(super) const PORT: u16 = 5432;
+pub const PORT: u16 = 5432;
 
 /// What its processes are called.
 pub(super) const NAME: &str = "postgresql";

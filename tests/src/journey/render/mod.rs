@@ -208,7 +208,7 @@ impl Journey {
             (!is_seen).then(|| format!("({})", self.expectation.mac_name(mac)))
         };
         let Some((first, last)) = row.seen.first().zip(row.seen.last()) else {
-            return "(read from the tunnel's load)".to_owned();
+            return "(inside XDP)".to_owned();
         };
         let mut trail: Vec<String> = Vec::new();
         trail.extend(hidden(macs.source, first.direction == Direction::Out));
