@@ -9,3 +9,4 @@ pub mod listen;
 pub mod order;
 pub mod packet;
 pub mod peer;
+pub mod run;

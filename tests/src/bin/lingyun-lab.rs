@@ -13,9 +13,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use gateway_tests::lab::{
-    self, Lab, Options, Progress, RunId,
-    state::{self, Found, Standing},
+use gateway_tests::{
+    lab::{
+        self, Lab, Options, Progress, RunId,
+        state::{self, Found, Standing},
+    },
+    run,
 };
 use nix::sys::signal::{SigSet, Signal};
 
@@ -28,6 +31,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Bring a lab up, let one order travel through it, and show its way.
+    Run(run::Arguments),
     /// Bring a lab up; Ctrl-C takes it down.
     Up {
         /// Topology file with a `lab` part.
@@ -78,12 +83,23 @@ fn main() -> ExitCode {
             keep,
             verbose,
         } => up(&topology, run, keep, verbose),
+        Command::Run(arguments) => return order(&arguments),
         Command::Down { run, all_stale } => down(run, all_stale),
         Command::List => list(),
         Command::Exec { run, node, argv } => exec(run, &node, &argv),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lingyun-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn order(arguments: &run::Arguments) -> ExitCode {
+    match on_signal().and_then(|cancel| run::run(arguments, &cancel)) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("lingyun-lab: {error:#}");
             ExitCode::FAILURE

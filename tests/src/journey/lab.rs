@@ -43,7 +43,7 @@ pub struct Placed {
 
 /// Places an order with curl from a client of the lab, while every device is watched.
 pub fn place(lab: &Lab, purchase: &Purchase) -> Result<Placed> {
-    let capture = Capture::start(&points(lab)?)?;
+    let capture = Capture::start(&points(lab))?;
     let (status, port, answer) = order(lab, purchase)?;
     let recording = capture.stop()?;
     let expectation = expectation(lab, purchase, port)?;
@@ -56,13 +56,15 @@ pub fn place(lab: &Lab, purchase: &Purchase) -> Result<Placed> {
     })
 }
 
-/// Every device of every node.
-pub fn points(lab: &Lab) -> Result<Vec<Point>> {
-    let mut points = Vec::new();
-    for (node, _) in lab.site().nodes() {
-        points.extend(Point::all_in(&lab.netns_path(&node), &label(lab, &node))?);
-    }
-    Ok(points)
+/// Both ends of every link. Devices inside a node, such as a kernel's VXLAN device,
+/// show nothing more, and a frame there carries the time of its arrival at the node.
+pub fn points(lab: &Lab) -> Vec<Point> {
+    let point = |device: &Device| Point {
+        ns_path: lab.netns_path(&device.node),
+        namespace: label(lab, &device.node),
+        device: device.interface.clone(),
+    };
+    lab.devices().iter().map(point).collect()
 }
 
 /// Status, the client's port and the answer.
