@@ -76,11 +76,12 @@ fn suite(artifact: &Value) -> Option<Suite> {
 /// Those that run packets through the loaded program take a moment; those that
 /// bring up the lab take seconds; those that wait for a gateway to die, longest.
 fn slowness(target: &str) -> usize {
-    const SLOW_LAST: [&str; 5] = ["fixture", "check", "lab", "order", "failover"];
+    const SLOW_LAST: [&str; 5] = ["stages", "fixtures", "lab", "journey", "failover"];
+    let unknown = SLOW_LAST.len() - 1;
     SLOW_LAST
         .iter()
-        .rposition(|word| target.contains(word))
-        .map_or(2, |index| index)
+        .position(|name| *name == target)
+        .unwrap_or(unknown)
 }
 
 /// `path+file:///checkout/xtask#0.1.0` or `path+file:///checkout/tests#gateway-tests@0.1.0`
