@@ -76,7 +76,7 @@ fn suite(artifact: &Value) -> Option<Suite> {
 /// Those that run packets through the loaded program take a moment; those that
 /// bring up the lab take seconds; those that wait for a gateway to die, longest.
 fn slowness(target: &str) -> usize {
-    const SLOW_LAST: [&str; 5] = ["stages", "fixtures", "lab", "journey", "failover"];
+    const SLOW_LAST: [&str; 6] = ["stages", "fixtures", "tools", "order", "lab", "e2e"];
     let unknown = SLOW_LAST.len() - 1;
     SLOW_LAST
         .iter()
@@ -179,6 +179,8 @@ impl Suite {
             }
             if verbose {
                 step.print(text.trim_end());
+            } else if let Some(measured) = measurement(&text) {
+                step.print(&format!("     {measured}"));
             }
             line.clear();
         }
@@ -212,6 +214,13 @@ impl Suite {
         }
         Ok(Outcome { counts, skips })
     }
+}
+
+/// What a test measured and wants people to see, whatever else it prints. It may
+/// stand behind the test's name, whose line is not finished yet.
+fn measurement(line: &str) -> Option<&str> {
+    let start = line.find("measured: ")?;
+    Some(line[start..].trim_end())
 }
 
 /// Ends a suite that hangs, so that a run without a person still ends with a summary.
@@ -268,7 +277,7 @@ mod tests {
 
     #[test]
     fn quick_suites_come_first_and_failover_last() {
-        let mut failover = artifact("gateway-tests", "test", "failover", true);
+        let mut failover = artifact("gateway-tests", "test", "e2e", true);
         let mut fixtures = artifact("gateway-tests", "test", "fixtures", true);
         for lab in [&mut failover, &mut fixtures] {
             lab["package_id"] = json!("path+file:///checkout/tests#gateway-tests@0.1.0");
@@ -289,8 +298,18 @@ mod tests {
                 "gateway-common",
                 "gateway-ebpf/properties",
                 "gateway-tests/fixtures",
-                "gateway-tests/failover"
+                "gateway-tests/e2e"
             ]
+        );
+    }
+
+    #[test]
+    fn measurements_are_shown_wherever_they_stand() {
+        let line = "test a_gateway_dies ... measured: 0 broken\n";
+        assert_eq!(measurement(line), Some("measured: 0 broken"));
+        assert_eq!(
+            measurement("test result: ok. 0 measured; 1 filtered out"),
+            None
         );
     }
 
