@@ -26,6 +26,9 @@ use crate::{
 /// What is ordered: on the shelf from the start (see `order::store`).
 const ITEM: &str = "teapot";
 
+/// Columns where there is no terminal.
+const PLAIN_WIDTH: usize = 100;
+
 /// How to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
@@ -217,13 +220,13 @@ fn show_commands(lab: &Lab, end: &str) {
     eprintln!("  # end it: {end}");
 }
 
-/// Columns of the terminal; 110 where there is none.
+/// Columns of the terminal.
 fn width() -> usize {
     let columns = || comfy_table::Table::new().width().map(usize::from);
     if stdout().is_terminal() {
-        columns().unwrap_or(110)
+        columns().unwrap_or(PLAIN_WIDTH)
     } else {
-        110
+        PLAIN_WIDTH
     }
 }
 

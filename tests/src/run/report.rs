@@ -37,12 +37,10 @@ impl Report {
     /// For people.
     pub(super) fn text(&self, width: usize, colour: bool) -> String {
         let placed = &self.placed;
-        let right = self.claims.iter().filter(|claim| claim.ok).count();
         format!(
-            "\n{}\n\nTHE STORY  {right} of {} claims hold\n{}\n\nTHE ORDER  answered with {}\n{}\n\n\
+            "\n{}\n\nTHE STORY  its table, held against what was captured\n{}\n\nTHE ORDER  answered with {}\n{}\n\n\
              THE ROW\n{}\n\nTHE GATEWAYS  counted for this order\n{}\n",
             placed.journey.render(width, colour).trim_end(),
-            self.claims.len(),
             render_claims(&self.claims, width, colour).trim_end(),
             placed.status,
             indent(&placed.answer.to_string()),
