@@ -105,21 +105,28 @@ pub fn diff(now: &Tables, wanted: &Tables) -> Vec<Write> {
 }
 
 /// Changed and new elements; elements beyond the wanted end become empty.
+fn changes<T: Copy + Default + PartialEq>(
+    now: &[T],
+    wanted: &[T],
+) -> impl Iterator<Item = (u32, T)> {
+    let at = |list: &[T], index: usize| list.get(index).copied().unwrap_or_default();
+    (0..now.len().max(wanted.len()))
+        .map(move |index| (index as u32, at(now, index), at(wanted, index)))
+        .filter(|(_, now, wanted)| now != wanted)
+        .map(|(index, _, wanted)| (index, wanted))
+}
+
+/// Writes all changes.
 fn list<T: Copy + Default + PartialEq>(
     out: &mut Vec<Write>,
     now: &[T],
     wanted: &[T],
     write: impl Fn(u32, T) -> Write,
 ) {
-    for index in 0..now.len().max(wanted.len()) {
-        let element = wanted.get(index).copied().unwrap_or_default();
-        if now.get(index).copied().unwrap_or_default() != element {
-            out.push(write(index as u32, element));
-        }
-    }
+    out.extend(changes(now, wanted).map(|(index, element)| write(index, element)));
 }
 
-/// Like [`list`], with what goes kept apart.
+/// Writes all changes, with what goes kept apart.
 fn records<T: Copy + Default + PartialEq>(
     out: &mut Vec<Write>,
     gone: &mut Vec<Write>,
@@ -127,16 +134,13 @@ fn records<T: Copy + Default + PartialEq>(
     wanted: &[T],
     write: impl Fn(u32, T) -> Write,
 ) {
-    for index in 0..now.len().max(wanted.len()) {
-        let element = wanted.get(index).copied().unwrap_or_default();
-        if now.get(index).copied().unwrap_or_default() != element {
-            let list = if element == T::default() {
-                &mut *gone
-            } else {
-                &mut *out
-            };
-            list.push(write(index as u32, element));
-        }
+    for (index, element) in changes(now, wanted) {
+        let list = if element == T::default() {
+            &mut *gone
+        } else {
+            &mut *out
+        };
+        list.push(write(index, element));
     }
 }
 

@@ -15,7 +15,7 @@ use gateway_tests::{
 };
 use nix::sys::signal::Signal;
 
-use crate::site::{FLOATING, Test, VIP, program, says, status};
+use crate::site::{FLOATING, Test, VIP, pings, program, says, status};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     (
@@ -106,11 +106,7 @@ fn a_stopped_agent_leaves_nothing(lab: &Lab) -> Result<()> {
         "its socket is still there"
     );
     // The other one carries on alone, and the first one is welcome again.
-    says(
-        lab,
-        "phone",
-        &["ping", "-n", "-c3", "-i0.05", "-W1", FLOATING],
-    )?;
+    pings(lab, "phone", FLOATING, &[])?;
     lab.revive_gateway("gw1")?;
     ensure!(status(lab, "gw1")?.ready, "it is ready again");
     Ok(())

@@ -67,6 +67,17 @@ pub(crate) fn printed(output: &Output) -> String {
     )
 }
 
+/// Five pings, each of which must be answered.
+pub(crate) fn pings(lab: &Lab, node: &str, address: &str, options: &[&str]) -> Result<()> {
+    let ping = ["ping", "-n", "-c5", "-i0.05", "-W1", address];
+    let said = says(lab, node, &[&ping, options].concat())?;
+    ensure!(
+        said.contains(" 0% packet loss"),
+        "{node} to {address}: {said}"
+    );
+    Ok(())
+}
+
 /// What a URL answers to a node.
 pub(crate) fn get(lab: &Lab, node: &str, url: &str) -> Result<String> {
     says(

@@ -19,7 +19,7 @@ use gateway_tests::{
 use sha2::{Digest, Sha256};
 
 use crate::site::{
-    FLOATING, OTHER_VIP, PHONE, Test, VIP, ended, get, printed, program, says, status,
+    FLOATING, OTHER_VIP, PHONE, Test, VIP, ended, get, pings, printed, program, says, status,
 };
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
@@ -144,19 +144,14 @@ fn udp_is_answered_from_the_vip(lab: &Lab) -> Result<()> {
 
 fn the_vip_answers_ping(lab: &Lab) -> Result<()> {
     let before = ended(lab, "echo_reply")?;
-    says(lab, "phone", &["ping", "-n", "-c5", "-i0.05", "-W1", VIP])?;
+    pings(lab, "phone", VIP, &[])?;
     let answered = ended(lab, "echo_reply")? - before;
     ensure!(answered == 5, "the gateways answered {answered} of 5");
     Ok(())
 }
 
 fn a_floating_ip_works_from_outside(lab: &Lab) -> Result<()> {
-    let ping = says(
-        lab,
-        "phone",
-        &["ping", "-n", "-c5", "-i0.05", "-W1", FLOATING],
-    )?;
-    ensure!(ping.contains(" 0% packet loss"), "{ping}");
+    pings(lab, "phone", FLOATING, &[])?;
     let name = get(lab, "phone", &format!("http://{FLOATING}:8000/name"))?;
     ensure!(
         name.contains("bastion") && name.contains(PHONE),
@@ -166,12 +161,7 @@ fn a_floating_ip_works_from_outside(lab: &Lab) -> Result<()> {
 }
 
 fn a_floating_ip_works_from_inside(lab: &Lab) -> Result<()> {
-    let ping = says(
-        lab,
-        "shop/bastion",
-        &["ping", "-n", "-c5", "-i0.05", "-W1", PHONE],
-    )?;
-    ensure!(ping.contains(" 0% packet loss"), "{ping}");
+    pings(lab, "shop/bastion", PHONE, &[])?;
     let listen = format!("{PHONE}:8000");
     let server = lab.spawn(
         "phone",
@@ -290,11 +280,7 @@ fn a_mebibyte_arrives_intact_both_ways(lab: &Lab) -> Result<()> {
 fn full_size_packets_pass(lab: &Lab) -> Result<()> {
     // 1472 bytes of data, 8 of ICMP, 20 of IP: the MTU of phone and VM. Do not fragment.
     for (node, address) in [("phone", FLOATING), ("shop/bastion", PHONE)] {
-        let ping = [
-            "ping", "-n", "-c3", "-i0.05", "-W1", "-M", "do", "-s", "1472", address,
-        ];
-        let ping = says(lab, node, &ping)?;
-        ensure!(ping.contains(" 0% packet loss"), "{node}: {ping}");
+        pings(lab, node, address, &["-M", "do", "-s", "1472"])?;
     }
     Ok(())
 }
@@ -353,11 +339,7 @@ fn the_node_itself_stays_reachable(lab: &Lab) -> Result<()> {
         ("spine", "10.0.11.2"),
         ("spine", "10.0.0.11"),
     ] {
-        let ping = says(lab, node, &["ping", "-n", "-c3", "-i0.05", "-W1", address])?;
-        ensure!(
-            ping.contains(" 0% packet loss"),
-            "{node} to {address}: {ping}"
-        );
+        pings(lab, node, address, &[])?;
     }
     Ok(())
 }
