@@ -79,8 +79,9 @@ pub fn run(arguments: &Arguments, cancel: &Arc<AtomicBool>) -> Result<ExitCode> 
             thread::sleep(Duration::from_millis(50));
         }
         eprintln!();
-        progress.step("take down").done("nothing is left");
+        let step = progress.step("take down");
         lab.down()?;
+        step.done("nothing is left");
     }
     Ok(verdict)
 }
@@ -181,6 +182,8 @@ fn capture_file() -> PathBuf {
 fn show_commands(lab: &Lab, end: &str) {
     let run = lab.run();
     let program = std::env::current_exe().unwrap_or_else(|_| "lingyun-lab".into());
+    let here = std::env::current_dir().unwrap_or_default();
+    let program = program.strip_prefix(here).unwrap_or(&program);
     let lingyun = program.with_file_name("lingyun");
     let (program, lingyun) = (program.display(), lingyun.display());
     let exec = format!("{program} exec --run {run}");
@@ -189,7 +192,7 @@ fn show_commands(lab: &Lab, end: &str) {
         let ca = lab.authority();
         eprintln!("  # look into the shop from the {}", client.name);
         eprintln!(
-            "  {exec} {} -- curl --cacert {} --resolve {name}:443:{address} https://{name}/stock/{ITEM}",
+            "  {exec} {} -- curl -sS --cacert {} --resolve {name}:443:{address} https://{name}/stock/{ITEM}",
             client.name,
             ca.display()
         );
@@ -205,14 +208,14 @@ fn show_commands(lab: &Lab, end: &str) {
     );
     let switch = |to: &str| {
         let interfaces = gateway.public.iter().chain(&gateway.underlay);
-        let commands = interfaces.map(|interface| format!("ip link set {interface} {to}; "));
-        commands.collect::<String>()
+        let commands = interfaces.map(|interface| format!("ip link set {interface} {to}"));
+        commands.collect::<Vec<_>>().join("; ")
     };
     eprintln!("  # cut it off for five seconds: no connection breaks");
     let (down, up) = (switch("down"), switch("up"));
-    eprintln!("  {exec} {name} -- sh -c '{down}sleep 5; {up}'");
+    eprintln!("  {exec} {name} -- sh -c '{down}; sleep 5; {up}'");
     if let Some(floating) = lab.site().topology.floating_ips.first() {
-        eprintln!("  # see the way of a ping through it");
+        eprintln!("  # ping a VM by its floating IP");
         eprintln!("  {exec} phone -- ping -c3 {}", floating.ip);
     }
     eprintln!("  # a shell inside any node");
