@@ -30,7 +30,7 @@ pub(crate) struct Before {
 pub(crate) fn before() -> Before {
     Before {
         namespaces: named(NAMESPACES, "ly"),
-        pins: named(PINS, "l"),
+        pins: pins(),
     }
 }
 
@@ -51,15 +51,14 @@ impl Before {
     fn look(&self, run_id: &str) -> Vec<String> {
         let processes = processes(&format!("{RUN_ID}={run_id}"));
         let others = others_labs(&processes);
-        let new = |folder: &str, prefix: &str, then: &BTreeSet<String>| -> Vec<String> {
-            named(folder, prefix)
-                .into_iter()
+        let new = |now: BTreeSet<String>, then: &BTreeSet<String>| -> Vec<String> {
+            now.into_iter()
                 .filter(|name| !then.contains(name))
                 .filter(|name| !lab_of(name).is_some_and(|lab| others.contains(lab)))
                 .collect()
         };
-        let namespaces = new(NAMESPACES, "ly", &self.namespaces);
-        let pins = new(PINS, "l", &self.pins);
+        let namespaces = new(named(NAMESPACES, "ly"), &self.namespaces);
+        let pins = new(pins(), &self.pins);
         processes
             .iter()
             .filter(|process| process.origin == Origin::Ours)
@@ -70,9 +69,10 @@ impl Before {
     }
 }
 
-/// The lab that a name tells of: `ly-LAB-NODE`, `lingyun-LAB-NODE`.
+/// The lab that a name tells of: `ly-LAB-NODE`, `lingyun-LAB-NODE/PIN`.
 fn lab_of(name: &str) -> Option<&str> {
-    let (_, rest) = name.split_once('-')?;
+    let folder = name.split('/').next()?;
+    let (_, rest) = folder.split_once('-')?;
     Some(rest.split_once('-').map_or(rest, |(lab, _)| lab))
 }
 
@@ -157,6 +157,21 @@ fn processes(marker: &str) -> Vec<Process> {
         .collect()
 }
 
+/// Programs, links and maps that a gateway's agent pinned, by path below [`PINS`].
+/// A folder without any holds nothing, and may stay.
+fn pins() -> BTreeSet<String> {
+    let mut pins = BTreeSet::new();
+    let mut folders = named(PINS, "lingyun");
+    while let Some(folder) = folders.pop_first() {
+        for name in named(&format!("{PINS}/{folder}"), "") {
+            let path = format!("{folder}/{name}");
+            let is_folder = Path::new(PINS).join(&path).is_dir();
+            if is_folder { &mut folders } else { &mut pins }.insert(path);
+        }
+    }
+    pins
+}
+
 /// Names in a folder that start so.
 fn named(folder: &str, prefix: &str) -> BTreeSet<String> {
     fs::read_dir(folder)
@@ -186,7 +201,8 @@ mod tests {
     #[test]
     fn names_tell_their_lab_and_its_state_its_owner() {
         assert_eq!(lab_of("ly-b0zu-shop.web-1"), Some("b0zu"));
-        assert_eq!(lab_of("lingyun-b0zu-gw1"), Some("b0zu"));
+        assert_eq!(lab_of("lingyun-b0zu-gw1/link-eth0"), Some("b0zu"));
+        assert_eq!(lab_of("lingyun/gw-1/link-eth0"), None);
         assert_eq!(lab_of("lyre"), None);
         assert_eq!(
             owner("{\"owner\":{\"pid\":12,\"start\":3}}\n\"kept\"\n"),
@@ -222,7 +238,7 @@ mod tests {
             .unwrap();
         let before = Before {
             namespaces: named(NAMESPACES, "ly"),
-            pins: named(PINS, "l"),
+            pins: pins(),
         };
         // The kernel shows a new program's environment a moment after it starts it.
         let deadline = Instant::now() + Duration::from_secs(5);
