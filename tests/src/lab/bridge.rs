@@ -43,7 +43,8 @@ impl Lab {
             ));
             let mut remote = |mac, at: IpAddr| {
                 entries.push(format!("fdb append {mac} dev {vxlan} dst {at} self static"));
-                entries.push(format!("fdb add {mac} dev {vxlan} master static"));
+                // Replaced, since the bridge may have learned it in the meantime.
+                entries.push(format!("fdb replace {mac} dev {vxlan} master static"));
             };
             remote(network.router_mac, topology.anycast_vtep);
             for (instance, vm) in network.instances.iter().enumerate() {
