@@ -113,18 +113,6 @@ impl Datapath {
         Ok(datapath)
     }
 
-    /// Whether `tables` can be reached by [`apply`](Self::apply), or the data path
-    /// must be loaded anew: another configuration, or more entries than fit.
-    pub fn can_hold(&self, now: &Tables, wanted: &Tables) -> bool {
-        let sizes = Sizes::of(wanted);
-        now.config == wanted.config
-            && sizes.ring as usize <= self.ring.len()
-            && sizes.backends as usize <= self.backends.len()
-            && sizes.tunnels as usize <= self.tunnels.len()
-            && sizes.instances as usize <= self.instances.len()
-            && sizes.source_nats as usize <= self.source_nats.len()
-    }
-
     /// Performs the writes, in their order.
     pub fn apply(&mut self, writes: &[Write]) -> Result<()> {
         for &write in writes {
