@@ -1,5 +1,6 @@
 //! Lingyun's lab and test tools.
 
+pub mod bench;
 pub mod capture;
 pub mod cases;
 pub mod harness;

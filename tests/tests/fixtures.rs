@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gateway_tests::{
+    bench::program,
     cases::{self, site::Site},
     harness::{self, Action, Host, Kernel, fuzz},
     packet::describe,
@@ -49,14 +50,20 @@ fn trials(kernel: &Shared, skip: bool) -> Vec<Trial> {
     let cases = cases.filter(|case| case.host_only.is_none()).map(|case| {
         let name = case.name.clone();
         let check = move |kernel: &mut Kernel| Ok(harness::check(&case, kernel.go_to(case.site))?);
-        trial(kernel, &name, check).with_ignored_flag(skip)
+        trial(kernel, &name, check)
     });
     let any_frame = trial(
         kernel,
         "any_frame_does_the_same_as_on_the_host",
         any_frame_does_the_same,
     );
-    cases.chain([any_frame.with_ignored_flag(skip)]).collect()
+    // The bench checks the bytes that come out before it measures.
+    let bench = trial(kernel, "the_bench_measures_what_it_names", |_| bench());
+    let others = [any_frame, bench].map(|trial| trial.with_ignored_flag(skip));
+    cases
+        .map(|trial| trial.with_ignored_flag(skip))
+        .chain(others)
+        .collect()
 }
 
 /// A trial that has the kernel runner to itself.
@@ -70,6 +77,25 @@ fn trial(
         let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
         run(kernel.as_mut().ok_or("this trial cannot run here")?)
     })
+}
+
+/// One short round: every case forwards, and costs at least what its floor does.
+fn bench() -> Result<(), Failed> {
+    let results = program::measure(1, 20_000).map_err(|error| format!("{error:#}"))?;
+    for row in &results.rows {
+        if row.least_ns <= 0.0 {
+            return Err(format!("{} took no time: {row:?}", row.name).into());
+        }
+    }
+    let cases = results
+        .rows
+        .iter()
+        .filter(|row| row.shape.is_some())
+        .count();
+    match cases {
+        0..9 => Err(format!("only {cases} cases: {:?}", results.rows).into()),
+        _ => Ok(()),
+    }
 }
 
 /// Noise and changed frames: the kernel does what the library does on the host.

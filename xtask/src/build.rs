@@ -53,13 +53,8 @@ pub(crate) fn object(toolchain: &Toolchain) -> Result<()> {
     let target = process::root().join("target/bpf");
     let mut command = process::foreign_cargo(&toolchain.rustc.cargo, &toolchain.rustc.rustc);
     command
-        .args([
-            "build",
-            "--package",
-            "gateway-ebpf",
-            "--bin",
-            "gateway-ebpf",
-        ])
+        // The gateway's object, and the one that measures it.
+        .args(["build", "--package", "gateway-ebpf", "--bins"])
         .args(["--target", bpf::TARGET, "--profile", "bpf"])
         // Both the core library from source and the target's features need it.
         .env("RUSTC_BOOTSTRAP", "1")

@@ -1,9 +1,10 @@
-//! `cargo xtask`: set-up, build, run and test of Lingyun, from one command each.
+//! `cargo xtask`: set-up, build, run, test and bench of Lingyun, from one command each.
 //!
 //! What each command needs is looked up, not remembered: the checks take a fraction
 //! of a second, and what is there is left alone.
 
 mod apt;
+mod bench;
 mod bpf;
 mod build;
 mod doctor;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Set-up, build, run and test of Lingyun.
+/// Set-up, build, run, test and bench of Lingyun.
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
@@ -43,6 +44,8 @@ enum Command {
     Run(run::Arguments),
     /// Tear down what `run --keep` left up.
     Down,
+    /// Measure: nanoseconds a packet, beside the least that any program must pay.
+    Bench(bench::Arguments),
     /// Run every test and end with one line that counts them.
     Test(test::Arguments),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Build(arguments) => build::build(&arguments).map(|()| true),
         Command::Run(arguments) => run::run(&arguments).map(|()| true),
         Command::Down => run::down().map(|()| true),
+        Command::Bench(arguments) => bench::bench(&arguments).map(|()| true),
         Command::Test(arguments) => test::test(&arguments),
     };
     match result {

@@ -127,7 +127,11 @@ fn confirm() -> Result<()> {
     Ok(())
 }
 
-fn program(programs: &std::collections::HashMap<String, PathBuf>, name: &str) -> Result<PathBuf> {
+/// One of the programs that were built.
+pub(crate) fn program(
+    programs: &std::collections::HashMap<String, PathBuf>,
+    name: &str,
+) -> Result<PathBuf> {
     programs
         .get(name)
         .cloned()
@@ -135,7 +139,7 @@ fn program(programs: &std::collections::HashMap<String, PathBuf>, name: &str) ->
 }
 
 /// Becomes the program: signals and the exit code are its own.
-fn replace_with(command: &mut Command) -> Result<()> {
+pub(crate) fn replace_with(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     Err(command.exec()).with_context(|| format!("cannot start {name}"))
 }

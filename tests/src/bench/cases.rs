@@ -1,0 +1,199 @@
+//! What is measured: a frame, what varies in it, and the program that gets it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use lingyun::{
+    config::{self, InstanceId, LoadBalancer, Mac, Protocol},
+    model::{self, Tables},
+};
+
+use crate::{
+    cases::{
+        Program,
+        site::{self, BASTION, CLIENT, FLOATING, HOST_A, HOST_B, NODE, Site, VIP, WEB_2},
+    },
+    packet::Frame,
+};
+
+/// Offset of the IPv4 header in a plain frame, and behind a VXLAN push.
+const IP: usize = 14;
+const INNER_IP: usize = 64;
+
+/// Plain frames: the shortest of Ethernet. Tunnelled ones: what the generator restores.
+const PLAIN: usize = 64;
+const TUNNELLED: usize = 128;
+
+/// What a candidate does with the frame's length; it must pay this floor at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// Leaves it.
+    Same,
+    /// Pushes 50 bytes and redirects.
+    Push,
+    /// Pops 50 bytes and redirects.
+    Pop,
+}
+
+/// A frame and how flows differ in it.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub frame: Vec<u8>,
+    /// Offsets of the address, of the port, and of a second place for the port.
+    pub address_at: usize,
+    pub port_at: usize,
+    pub second_port_at: usize,
+    /// Addresses that the varying one is taken from; any address if empty.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// One row of the result.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub name: &'static str,
+    pub flows: usize,
+    pub program: Program,
+    pub site: Scale,
+    pub shape: Shape,
+    pub sample: Sample,
+}
+
+/// How much the tables hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scale {
+    /// The site of the fixtures: a handful of everything.
+    Small,
+    /// Ten thousand VIPs with a backend each besides.
+    Large,
+}
+
+/// VIPs and backends of the large site.
+const MANY: u32 = 10_000;
+
+impl Scale {
+    pub(super) fn tables(self) -> Tables {
+        match self {
+            Self::Small => Site::Usual.tables(),
+            Self::Large => large(),
+        }
+    }
+}
+
+/// Address `number` of a range.
+fn nth(base: Ipv4Addr, number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(base.to_bits() + number)
+}
+
+/// VIPs from the range for benchmarks (RFC 2544, appendix C.2.2).
+fn vip(number: u32) -> Ipv4Addr {
+    nth(Ipv4Addr::new(198, 18, 0, 0), number)
+}
+
+fn large() -> Tables {
+    let mut topology = site::topology();
+    let first = topology.vpcs[0].instances.len();
+    for number in 0..MANY {
+        let ip = nth(Ipv4Addr::new(172, 20, 0, 0), number);
+        let [_, _, a, b] = ip.octets();
+        topology.vpcs[0].instances.push(config::Instance {
+            name: format!("many-{number}"),
+            ip: IpAddr::V4(ip),
+            mac: Mac([0x02, 0xbb, 0, 0, a, b]),
+            host: number as usize % 2,
+        });
+        let instance = InstanceId {
+            vpc: 0,
+            instance: first + number as usize,
+        };
+        topology.load_balancers.push(LoadBalancer {
+            name: format!("many-{number}"),
+            vip: IpAddr::V4(vip(number)),
+            protocol: Protocol::Tcp,
+            port: 443,
+            backends: vec![config::Backend {
+                instance,
+                port: 8_443,
+                weight: 1,
+            }],
+        });
+    }
+    model::build(&topology, &topology.gateways[0], &site::reachability())
+}
+
+/// A frame from the border whose client varies.
+fn inbound(frame: &Frame) -> Sample {
+    Sample {
+        frame: frame.clone().pad_to(PLAIN).bytes(),
+        address_at: IP + 12,
+        port_at: IP + 20,
+        second_port_at: IP + 20,
+        addresses: Vec::new(),
+    }
+}
+
+/// A tunnelled frame whose client, the inner destination, varies; so does the outer
+/// source port, as the sender's hash would.
+fn outbound(frame: &Frame) -> Sample {
+    let mut bytes = frame.bytes();
+    assert!(
+        bytes.len() <= TUNNELLED,
+        "the generator restores {TUNNELLED} bytes"
+    );
+    bytes.resize(TUNNELLED, 0);
+    Sample {
+        frame: bytes,
+        address_at: INNER_IP + 16,
+        port_at: INNER_IP + 22,
+        second_port_at: IP + 20,
+        addresses: Vec::new(),
+    }
+}
+
+/// All cases.
+pub(super) fn all() -> Vec<Case> {
+    let tcp = |to, port| inbound(&site::from_border().ipv4(CLIENT, to).tcp(40_000, port));
+    let udp = inbound(&site::from_border().ipv4(CLIENT, VIP).udp(40_000, 53));
+    // Lengths that fill the tunnelled frame: 50 of tunnel, 14 of Ethernet, 20 of IP.
+    let from = |host, instance| site::from_instance(host, instance).ipv4(instance, CLIENT);
+    let reverse = outbound(&from(HOST_B, WEB_2).tcp(8_443, 40_000).payload_of(24));
+    let floating = outbound(&from(HOST_A, BASTION).tcp(5_000, 40_000).payload_of(24));
+    let case = |name, flows, program, shape, sample: &Sample| Case {
+        name,
+        flows,
+        program,
+        site: Scale::Small,
+        shape,
+        sample: sample.clone(),
+    };
+    let public =
+        |name, flows, sample: &Sample| case(name, flows, Program::Public, Shape::Push, sample);
+    let underlay = |name, sample: &Sample| case(name, FLOWS, Program::Underlay, Shape::Pop, sample);
+    let vip_tcp = tcp(VIP, 443);
+    let mut many = vip_tcp.clone();
+    many.address_at = IP + 16;
+    many.addresses = (0..MANY).map(vip).collect();
+    let mut cases = vec![
+        public("VIP TCP", 1, &vip_tcp),
+        public("VIP TCP", FLOWS, &vip_tcp),
+        public("VIP TCP", 1 << 20, &vip_tcp),
+        public("VIP UDP", FLOWS, &udp),
+        public("floating IP in", FLOWS, &tcp(FLOATING, 22)),
+        underlay("reverse NAT", &reverse),
+        underlay("floating IP out", &floating),
+        case(
+            "foreign, passed",
+            FLOWS,
+            Program::Public,
+            Shape::Same,
+            &tcp(NODE, 22),
+        ),
+    ];
+    cases.push(Case {
+        site: Scale::Large,
+        ..public("VIP TCP, 10k VIPs", FLOWS, &many)
+    });
+    cases
+}
+
+/// Flows where their number is not the point.
+const FLOWS: usize = 1 << 16;

@@ -1,0 +1,162 @@
+//! The generator in front of a candidate: loaded anew for each case.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, DevMap, MapData, ProgramArray},
+    programs::{ProgramFd, TestRun, TestRunOptions, Xdp},
+};
+
+use super::cases::Sample;
+use crate::{cases::site::UNDERLAY_INDEX, harness::object_path, peer::serve::pseudo_random};
+
+/// Bytes of the frame that the generator's map holds.
+const RESTORED: usize = 128;
+
+/// A loaded generator with a sample's frame and flows.
+pub(super) struct Generator {
+    ebpf: Ebpf,
+    jump: ProgramArray<MapData>,
+    round: Array<MapData, u32>,
+    frame: Vec<u8>,
+}
+
+/// What one run gave.
+pub(super) struct Outcome {
+    pub action: u32,
+    pub per_packet: Duration,
+    pub output: Vec<u8>,
+}
+
+/// The programs that any gateway must be at least as slow as.
+pub(super) const FLOORS: [&str; 6] = [
+    "floor_tx",
+    "floor_redirect",
+    "floor_push",
+    "floor_push_redirect",
+    "floor_pop",
+    "floor_pop_redirect",
+];
+
+impl Generator {
+    /// Loads the generator for a sample and so many flows (a power of two).
+    pub(super) fn new(sample: &Sample, flows: usize) -> Result<Self> {
+        ensure!(
+            flows.is_power_of_two(),
+            "the generator masks the round with the flows"
+        );
+        let path = object();
+        let object = std::fs::read(&path).with_context(|| {
+            format!("{} is not built: type `cargo xtask build`", path.display())
+        })?;
+        let number = |value: usize| u32::try_from(value).context("a frame's offset");
+        let globals = [
+            ("LENGTH", number(sample.frame.len())?),
+            ("FLOWS_MASK", number(flows - 1)?),
+            ("ADDRESS_AT", number(sample.address_at)?),
+            ("PORT_AT", number(sample.port_at)?),
+            ("SECOND_PORT_AT", number(sample.second_port_at)?),
+        ];
+        let mut loader = EbpfLoader::new();
+        for (name, value) in &globals {
+            loader.override_global(name, value, true);
+        }
+        loader.map_max_entries("FLOWS", number(flows)?);
+        let mut ebpf = loader.load(&object).context("load the generator's maps")?;
+        for name in FLOORS.iter().chain(&["generator"]) {
+            program(&mut ebpf, name)?
+                .load()
+                .with_context(|| format!("load {name}"))?;
+        }
+        let mut take = |name: &str| {
+            ebpf.take_map(name)
+                .with_context(|| format!("no map {name}"))
+        };
+        let mut frame: Array<_, [u64; RESTORED / 8]> = Array::try_from(take("FRAME")?)?;
+        frame.set(0, words(&sample.frame), 0)?;
+        let mut list = Array::try_from(take("FLOWS")?)?;
+        fill(&mut list, sample, flows)?;
+        let mut ports = DevMap::try_from(take("FLOOR_PORTS")?)?;
+        ports.set(1, UNDERLAY_INDEX, None, 0)?;
+        let round = Array::try_from(take("ROUND")?)?;
+        let jump = ProgramArray::try_from(take("CANDIDATE")?)?;
+        Ok(Self {
+            ebpf,
+            jump,
+            round,
+            frame: sample.frame.clone(),
+        })
+    }
+
+    /// Starts over with the first flow.
+    pub(super) fn restart(&mut self) -> Result<()> {
+        Ok(self.round.set(0, 0, 0)?)
+    }
+
+    /// Runs a floor behind the generator.
+    pub(super) fn run_floor(&mut self, name: &str, repeat: u32) -> Result<Outcome> {
+        let fd = program(&mut self.ebpf, name)?.fd()?.try_clone()?;
+        self.run(&fd, repeat)
+    }
+
+    /// Runs a candidate behind the generator.
+    pub(super) fn run(&mut self, candidate: &ProgramFd, repeat: u32) -> Result<Outcome> {
+        self.jump.set(0, candidate, 0)?;
+        let mut output = vec![0; 4_096];
+        let result = program(&mut self.ebpf, "generator")?.test_run(TestRunOptions {
+            data_in: Some(&self.frame),
+            data_out: Some(&mut output),
+            repeat,
+            ..TestRunOptions::new()
+        })?;
+        output.truncate(result.data_size_out as usize);
+        Ok(Outcome {
+            action: result.return_value,
+            per_packet: result.duration,
+            output,
+        })
+    }
+}
+
+/// The object lies next to the gateway's.
+fn object() -> PathBuf {
+    object_path().with_file_name("gateway-bench")
+}
+
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+/// The frame's start as the generator's map holds it.
+fn words(frame: &[u8]) -> [u64; RESTORED / 8] {
+    let mut words = [0; RESTORED / 8];
+    for (word, bytes) in words.iter_mut().zip(frame.chunks(8)) {
+        let mut padded = [0; 8];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        *word = u64::from_ne_bytes(padded);
+    }
+    words
+}
+
+/// Flows in random order: an address in the lower half, a port above it. The same
+/// ones in every run.
+fn fill(list: &mut Array<MapData, u64>, sample: &Sample, flows: usize) -> Result<()> {
+    for (index, bytes) in pseudo_random(flows * 8).chunks_exact(8).enumerate() {
+        let number = u64::from_ne_bytes(bytes.try_into().context("eight bytes")?);
+        let address = match sample.addresses.len() {
+            0 => number as u32,
+            count => {
+                let chosen = sample.addresses[(number >> 16) as usize % count];
+                u32::from_ne_bytes(chosen.octets())
+            }
+        };
+        let flow = u64::from(address) | (number >> 48) << 32;
+        list.set(index as u32, flow, 0)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Measurements that a sceptic can repeat.
+//!
+//! [`program`] measures the XDP program alone, in nanoseconds a packet, by
+//! `BPF_PROG_TEST_RUN` with a generator in front (`gateway-ebpf/src/bench.rs`).
+
+mod cases;
+mod generator;
+pub mod program;
+mod table;
