@@ -94,14 +94,15 @@ impl ReverseKey {
 /// What an endpoint is, packed into a bucket's value.
 ///
 /// Layout (bits): 0..8 kind, 8..32 slots of the ring, 32..64 index: the ring's
-/// first slot, or a backend.
+/// first slot, or a backend. One backend needs no ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint(pub u64);
 
 impl Endpoint {
     /// The address is ours; nothing listens there by itself.
     pub const ADDRESS: u8 = 1;
-    /// A load-balanced service: `index` is its ring's first slot.
+    /// A load-balanced service: `index` is its ring's first slot, or its only backend
+    /// if there is but one slot.
     pub const SERVICE: u8 = 2;
     /// A floating IP: `index` is its only backend.
     pub const FLOATING: u8 = 3;
@@ -109,6 +110,11 @@ impl Endpoint {
     /// An address without a service of its own.
     pub const fn address() -> Self {
         Self(Self::ADDRESS as u64)
+    }
+
+    /// A service with one backend, or with none at all: 0.
+    pub const fn single(backend: u32) -> Self {
+        Self::service(backend, 1)
     }
 
     /// A service whose ring has `slots` slots from `first_slot`.

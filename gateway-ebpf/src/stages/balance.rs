@@ -20,8 +20,13 @@ pub fn choose<'t, T: Tables>(
         if flow.is_fragment() {
             return Err(Reason::Fragment);
         }
-        let slot = endpoint.index() + hash::slot(hash, endpoint.slots());
-        RingSlot(tables.ring(slot).ok_or(Reason::Internal)?).current()
+        match endpoint.slots() {
+            1 => endpoint.index(),
+            slots => {
+                let slot = endpoint.index() + hash::slot(hash, slots);
+                RingSlot(tables.ring(slot).ok_or(Reason::Internal)?).current()
+            }
+        }
     };
     let backend = tables.backend(index).ok_or(Reason::Internal)?;
     if backend.flags & Backend::FLAG_VALID == 0 {

@@ -82,13 +82,7 @@ pub(super) fn add_services(tables: &mut Tables, topology: &Topology, index_of: &
                 weight: backend.weight,
             })
             .collect();
-        // A service that nobody serves keeps a ring of one empty slot: its packets
-        // are dropped as "no backend", not as "no service".
-        let mut slots = ring::build(&members, ring::size(members.len()));
-        let empty = slots.is_empty();
-        if empty {
-            slots.push(0);
-        }
+        let slots = slots(&members);
         let mut indices = Vec::new();
         for (position, backend) in service.backends.iter().enumerate() {
             let translation = Translation::new(
@@ -99,11 +93,8 @@ pub(super) fn add_services(tables: &mut Tables, topology: &Topology, index_of: &
             tables.labels.push(Label::Backend {
                 load_balancer: number,
                 backend: position,
-                slots: slots
-                    .iter()
-                    .filter(|&&member| !empty && member == position)
-                    .count() as u32,
-                ring: slots.len() as u32,
+                slots: slots.iter().filter(|&&member| member == position).count() as u32,
+                ring: slots.len().max(1) as u32,
             });
             let nat = push(
                 &mut tables.source_nats,
@@ -119,19 +110,37 @@ pub(super) fn add_services(tables: &mut Tables, topology: &Topology, index_of: &
                 .insert(key.0, Reference::new(Reference::SOURCE_NAT, nat).0);
             indices.push(index);
         }
-        let first = tables.ring.len() as u32;
+        let endpoint = match slots[..] {
+            // Nobody serves: packets are dropped as "no backend", not as "no service".
+            [] => Endpoint::single(0),
+            [only] => Endpoint::single(indices[only]),
+            _ => {
+                let first = tables.ring.len() as u32;
+                tables.ring.extend(
+                    slots
+                        .iter()
+                        .map(|&member| RingSlot::new(indices[member], indices[member]).0),
+                );
+                Endpoint::service(first, slots.len() as u32)
+            }
+        };
         let key = EndpointKey::v4(
             word(v4(service.vip)),
             service.protocol.number(),
             service.port.to_be(),
         );
-        tables
-            .endpoints
-            .insert(key.0, Endpoint::service(first, slots.len() as u32).0);
-        tables.ring.extend(slots.into_iter().map(|member| {
-            let backend = if empty { 0 } else { indices[member] };
-            RingSlot::new(backend, backend).0
-        }));
+        tables.endpoints.insert(key.0, endpoint.0);
+    }
+}
+
+/// Who takes each slot of a service's ring: one slot is enough for one member.
+fn slots(members: &[ring::Member]) -> Vec<usize> {
+    let serving: Vec<_> = (0..members.len())
+        .filter(|&member| members[member].weight > 0)
+        .collect();
+    match serving[..] {
+        [] | [_] => serving,
+        _ => ring::build(members, ring::size(members.len())),
     }
 }
 

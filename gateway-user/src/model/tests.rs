@@ -245,13 +245,33 @@ fn a_link_that_is_down_is_not_used() {
 }
 
 #[test]
-fn a_service_whose_backends_all_drain_has_an_empty_ring() {
+fn a_service_whose_backends_all_drain_has_no_backend() {
     let mut topology = topology();
     for backend in &mut topology.load_balancers[0].backends {
         backend.weight = 0;
     }
     let tables = build(&topology, &topology.gateways[0], &reach());
-    assert_eq!(tables.ring, [0]);
+    let key = EndpointKey::v4(v4_word("203.0.113.10"), 6, 443_u16.to_be());
+    assert_eq!(endpoint(&tables, key), Endpoint::single(0));
+    assert!(tables.ring.is_empty());
+}
+
+#[test]
+fn one_backend_needs_no_ring() {
+    let mut topology = topology();
+    topology.load_balancers[0].backends[0].weight = 0;
+    let tables = build(&topology, &topology.gateways[0], &reach());
+    let key = EndpointKey::v4(v4_word("203.0.113.10"), 6, 443_u16.to_be());
+    assert_eq!(
+        endpoint(&tables, key),
+        Endpoint::single(2),
+        "the second one alone serves"
+    );
+    assert!(tables.ring.is_empty());
+    let Label::Backend { slots, ring, .. } = tables.labels[2] else {
+        panic!("a backend's label")
+    };
+    assert_eq!((slots, ring), (1, 1), "it has all of the share");
 }
 
 #[test]

@@ -64,17 +64,28 @@ pub(super) enum Scale {
     /// The site of the fixtures: a handful of everything.
     Small,
     /// Ten thousand VIPs with a backend each besides.
-    Large,
+    ManyVips,
+    /// A thousand VIPs with ten backends each besides.
+    ManyRings,
 }
 
-/// VIPs and backends of the large site.
-const MANY: u32 = 10_000;
+/// Backends of the large sites.
+const BACKENDS: u32 = 10_000;
 
 impl Scale {
     pub(super) fn tables(self) -> Tables {
         match self {
             Self::Small => Site::Usual.tables(),
-            Self::Large => large(),
+            _ => large(self.vips()),
+        }
+    }
+
+    /// VIPs besides the fixtures'.
+    const fn vips(self) -> u32 {
+        match self {
+            Self::Small => 0,
+            Self::ManyVips => BACKENDS,
+            Self::ManyRings => BACKENDS / 10,
         }
     }
 }
@@ -89,10 +100,12 @@ fn vip(number: u32) -> Ipv4Addr {
     nth(Ipv4Addr::new(198, 18, 0, 0), number)
 }
 
-fn large() -> Tables {
+/// All backends, dealt to so many VIPs.
+fn large(vips: u32) -> Tables {
     let mut topology = site::topology();
     let first = topology.vpcs[0].instances.len();
-    for number in 0..MANY {
+    let mut backends = Vec::new();
+    for number in 0..BACKENDS {
         let ip = nth(Ipv4Addr::new(172, 20, 0, 0), number);
         let [_, _, a, b] = ip.octets();
         topology.vpcs[0].instances.push(config::Instance {
@@ -101,22 +114,23 @@ fn large() -> Tables {
             mac: Mac([0x02, 0xbb, 0, 0, a, b]),
             host: number as usize % 2,
         });
-        let instance = InstanceId {
-            vpc: 0,
-            instance: first + number as usize,
-        };
-        topology.load_balancers.push(LoadBalancer {
+        let instance = first + number as usize;
+        backends.push(config::Backend {
+            instance: InstanceId { vpc: 0, instance },
+            port: 8_443,
+            weight: 1,
+        });
+    }
+    let shares = backends.chunks((BACKENDS / vips) as usize);
+    topology
+        .load_balancers
+        .extend(shares.zip(0..).map(|(share, number)| LoadBalancer {
             name: format!("many-{number}"),
             vip: IpAddr::V4(vip(number)),
             protocol: Protocol::Tcp,
             port: 443,
-            backends: vec![config::Backend {
-                instance,
-                port: 8_443,
-                weight: 1,
-            }],
-        });
-    }
+            backends: share.to_vec(),
+        }));
     model::build(&topology, &topology.gateways[0], &site::reachability())
 }
 
@@ -169,9 +183,6 @@ pub(super) fn all() -> Vec<Case> {
         |name, flows, sample: &Sample| case(name, flows, Program::Public, Shape::Push, sample);
     let underlay = |name, sample: &Sample| case(name, FLOWS, Program::Underlay, Shape::Pop, sample);
     let vip_tcp = tcp(VIP, 443);
-    let mut many = vip_tcp.clone();
-    many.address_at = IP + 16;
-    many.addresses = (0..MANY).map(vip).collect();
     let mut cases = vec![
         public("VIP TCP", 1, &vip_tcp),
         public("VIP TCP", FLOWS, &vip_tcp),
@@ -188,10 +199,18 @@ pub(super) fn all() -> Vec<Case> {
             &tcp(NODE, 22),
         ),
     ];
-    cases.push(Case {
-        site: Scale::Large,
-        ..public("VIP TCP, 10k VIPs", FLOWS, &many)
-    });
+    for (name, site) in [
+        ("VIP TCP, 10k VIPs of 1", Scale::ManyVips),
+        ("VIP TCP, 1k VIPs of 10", Scale::ManyRings),
+    ] {
+        let mut sample = vip_tcp.clone();
+        sample.address_at = IP + 16;
+        sample.addresses = (0..site.vips()).map(vip).collect();
+        cases.push(Case {
+            site,
+            ..public(name, FLOWS, &sample)
+        });
+    }
     cases
 }
 

@@ -87,7 +87,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
 pub fn measure(rounds: usize, packets: u32) -> Result<Results> {
     datapath::ensure_bpffs()?;
     let mut datapaths = BTreeMap::new();
-    for scale in [Scale::Small, Scale::Large] {
+    for scale in [Scale::Small, Scale::ManyVips, Scale::ManyRings] {
         datapaths.insert(scale, load(scale)?);
     }
     let rows = measure_all(&mut datapaths, rounds, packets);
