@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_package_without_candidate_cannot_be_had() {
         let text = "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0+dfsg1-1~deb12u2\n  \
-                    Version table:\n     1.96.0+dfsg1-1~deb12u2 500\n        500 http://deb.debian.org/debian main amd64 Packages\n\
+                    Version table:\n     1.96.0+dfsg1-1~deb12u2 500\n        500 http://mirror.example/debian main amd64 Packages\n\
                     bpftool:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n";
         assert_eq!(parse_policy(text), HashSet::from(["rustc-web".to_owned()]));
     }
