@@ -40,6 +40,14 @@ impl Ethernet {
         self.macs[2] = macs[2];
     }
 
+    /// Sends the frame back to where it came from.
+    #[inline(always)]
+    pub fn swap_macs(&mut self) {
+        let [a, b, c] = self.macs;
+        // Six bytes each, so the halves of the words change places too.
+        self.set_macs(&[b >> 16 | c << 16, c >> 16 | a << 16, a >> 16 | b << 16]);
+    }
+
     /// IPv4.
     pub const IPV4: u16 = EtherType::Ipv4 as u16;
     /// ARP.

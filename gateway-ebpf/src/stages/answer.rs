@@ -66,16 +66,6 @@ pub fn echo_inside<P: Packet>(packet: &mut P) -> Result<Reason, Reason> {
     Ok(Reason::InnerEchoReply)
 }
 
-/// Swaps the MACs of the Ethernet header at `at`.
-#[inline(always)]
-pub fn swap_macs<P: Packet>(packet: &mut P, at: usize) -> Result<(), Reason> {
-    let ethernet = packet.need_mut::<Ethernet>(at)?;
-    let [a, b, c] = ethernet.macs;
-    // Six bytes each, so the halves of the words change places too.
-    ethernet.macs = [b >> 16 | c << 16, c >> 16 | a << 16, a >> 16 | b << 16];
-    Ok(())
-}
-
 /// Target of the ARP request at `at`, if it is one.
 #[inline(always)]
 fn arp_request<P: Packet>(packet: &P, at: usize) -> Result<Option<u32>, Reason> {
@@ -127,5 +117,6 @@ fn echo_reply<P: Packet>(packet: &mut P, at: usize) -> Result<(), Reason> {
     let new = u16::from_ne_bytes([TTL, 0]);
     ip.ttl = TTL;
     ip.checksum = checksum::update(ip.checksum, checksum::delta(&[old], &[new]));
-    swap_macs(packet, at - Ethernet::LEN)
+    packet.need_mut::<Ethernet>(at - Ethernet::LEN)?.swap_macs();
+    Ok(())
 }

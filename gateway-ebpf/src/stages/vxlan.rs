@@ -120,8 +120,8 @@ pub fn pop<P: Packet>(packet: &mut P, next_hop: &NextHop) -> Result<(), Reason> 
 /// Sends a VXLAN frame back to the VTEP that it came from.
 #[inline(always)]
 pub fn turn_round<P: Packet>(packet: &mut P) -> Result<(), Reason> {
-    super::answer::swap_macs(packet, 0)?;
     let outer = packet.need_mut::<OuterV4>(0)?;
+    outer.ethernet.swap_macs();
     (outer.ip.source, outer.ip.destination) = (outer.ip.destination, outer.ip.source);
     let old = u16::from_ne_bytes([outer.ip.ttl, 0]);
     let new = u16::from_ne_bytes([OuterV4::TTL, 0]);
