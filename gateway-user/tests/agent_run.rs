@@ -278,3 +278,38 @@ fn http(address: &str, path: &str) -> String {
     stream.read_to_string(&mut answer).expect("an answer");
     answer
 }
+
+/// On a machine just booted nothing is mounted, and a lab starts several agents at
+/// once: a second mount would hide the pins of whoever was first.
+#[test]
+fn agents_that_start_at_once_mount_bpffs_once() {
+    const TEST: &str = "agents_that_start_at_once_mount_bpffs_once";
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: {TEST}: needs root");
+        return;
+    }
+    let mounts = thread::spawn(|| {
+        use nix::{
+            mount::{MntFlags, MsFlags, mount, umount2},
+            sched::{CloneFlags, unshare},
+        };
+        // A view of the mounts that this thread and those it starts have alone.
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
+        while umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).is_ok() {}
+        let start = std::sync::Barrier::new(16);
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    start.wait();
+                    lingyun::datapath::ensure_bpffs().unwrap();
+                });
+            }
+        });
+        std::fs::read_to_string("/proc/thread-self/mounts").unwrap()
+    });
+    let mounts = mounts.join().unwrap();
+    let bpffs = mounts.lines().filter(|line| line.contains(" /sys/fs/bpf "));
+    assert_eq!(bpffs.count(), 1, "{mounts}");
+}

@@ -301,14 +301,28 @@ fn sum<'a, T: FromBytes, const N: usize>(per_cpu: impl Iterator<Item = &'a [u64;
 }
 
 /// Makes sure that there is a BPF file system at `/sys/fs/bpf`.
+///
+/// Two agents that start at once must not mount it twice: the second mount would
+/// hide the first one's pins.
 pub fn ensure_bpffs() -> Result<()> {
     const BPFFS: &str = "/sys/fs/bpf";
-    let mounted = nix::sys::statfs::statfs(BPFFS)
-        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC);
-    if mounted {
+    let is_mounted = || {
+        nix::sys::statfs::statfs(BPFFS)
+            .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
+    };
+    if is_mounted() {
         return Ok(());
     }
     fs::create_dir_all(BPFFS).with_context(|| format!("cannot create {BPFFS}"))?;
+    // Whoever opened the folder before it was covered waits here, and then finds it
+    // covered. Closing the folder unlocks it.
+    let folder = fs::File::open(BPFFS).with_context(|| format!("cannot open {BPFFS}"))?;
+    folder
+        .lock()
+        .with_context(|| format!("cannot lock {BPFFS}"))?;
+    if is_mounted() {
+        return Ok(());
+    }
     nix::mount::mount(
         Some("bpf"),
         BPFFS,
