@@ -2,19 +2,15 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use nix::mount::{MsFlags, mount};
+use lingyun::{server, status::Status};
 
 use super::{
     bird,
-    names::BPFFS,
     process::Process,
     running::Lab,
     services::{binary, name},
@@ -30,7 +26,7 @@ const BIRD: &str = "bird";
 
 impl Lab {
     /// What a gateway's agent says of itself, as `lingyun status --json` does.
-    pub fn gateway_status(&self, gateway: &str) -> Result<serde_json::Value> {
+    pub fn gateway_status(&self, gateway: &str) -> Result<Status> {
         status(&self.gateway_socket(gateway))
     }
 
@@ -130,7 +126,6 @@ impl Lab {
 
     /// Starts a gateway's agent and waits until it serves.
     pub(super) fn start_agent(&self, gateway: &str) -> Result<String> {
-        mount_bpffs()?;
         let socket = self.gateway_socket(gateway);
         forget(&socket)?;
         let argv = [
@@ -163,42 +158,9 @@ fn forget(socket: &Path) -> Result<()> {
     fs::remove_file(socket).with_context(|| format!("remove {}", socket.display()))
 }
 
-/// Asks an agent over its socket.
-fn status(socket: &Path) -> Result<serde_json::Value> {
-    let what = || format!("ask the agent at {}", socket.display());
-    let mut stream = UnixStream::connect(socket).with_context(what)?;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .with_context(what)?;
-    stream
-        .write_all(b"GET /status HTTP/1.0\r\nHost: agent\r\n\r\n")
-        .with_context(what)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(what)?;
-    let (head, body) = answer.split_once("\r\n\r\n").with_context(what)?;
-    let line = head.lines().next().unwrap_or_default();
-    if !line.contains(" 200 ") {
-        bail!("{}: {line}", what());
-    }
-    serde_json::from_str(body).with_context(what)
-}
-
-/// Mounts the file system of BPF objects where the machine has not.
-fn mount_bpffs() -> Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
-    let is_there = |line: &str| {
-        let mut words = line.split(' ').skip(1);
-        (words.next(), words.next()) == (Some(BPFFS), Some("bpf"))
-    };
-    if mounts.lines().any(is_there) {
-        return Ok(());
-    }
-    mount(
-        Some("bpf"),
-        BPFFS,
-        Some("bpf"),
-        MsFlags::empty(),
-        None::<&str>,
-    )
-    .with_context(|| format!("mount {BPFFS}"))
+/// What the agent behind a socket says of itself.
+fn status(socket: &Path) -> Result<Status> {
+    let answer = server::get_from_socket(socket, "/status")?;
+    serde_json::from_str(&answer)
+        .with_context(|| format!("the agent at {} answers `{answer}`", socket.display()))
 }

@@ -132,7 +132,7 @@ fn statuses(lab: &Lab) -> Result<Vec<Status>> {
         .topology
         .gateways
         .iter()
-        .map(|gateway| Ok(serde_json::from_value(lab.gateway_status(&gateway.name)?)?))
+        .map(|gateway| lab.gateway_status(&gateway.name))
         .collect()
 }
 

@@ -15,7 +15,7 @@ use gateway_tests::{
 };
 use nix::sys::signal::Signal;
 
-use crate::site::{FLOATING, Test, VIP, pings, program, says, status};
+use crate::site::{FLOATING, Test, VIP, pings, program, says};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     (
@@ -108,7 +108,7 @@ fn a_stopped_agent_leaves_nothing(lab: &Lab) -> Result<()> {
     // The other one carries on alone, and the first one is welcome again.
     pings(lab, "phone", FLOATING, &[])?;
     lab.revive_gateway("gw1")?;
-    ensure!(status(lab, "gw1")?.ready, "it is ready again");
+    ensure!(lab.gateway_status("gw1")?.ready, "it is ready again");
     Ok(())
 }
 

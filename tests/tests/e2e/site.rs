@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use gateway_tests::lab::{Lab, Options, Progress};
-use lingyun::status::Status;
 
 /// A test: it is given the lab.
 pub(crate) type Test = fn(&Lab) -> Result<()>;
@@ -87,16 +86,11 @@ pub(crate) fn get(lab: &Lab, node: &str, url: &str) -> Result<String> {
     )
 }
 
-/// What a gateway says of itself.
-pub(crate) fn status(lab: &Lab, gateway: &str) -> Result<Status> {
-    Ok(serde_json::from_value(lab.gateway_status(gateway)?)?)
-}
-
 /// How many packets ended with a reason, on both gateways together.
 pub(crate) fn ended(lab: &Lab, reason: &str) -> Result<u64> {
     let mut packets = 0;
     for gateway in ["gw1", "gw2"] {
-        let status = status(lab, gateway)?;
+        let status = lab.gateway_status(gateway)?;
         let count = status.reasons.iter().find(|count| count.reason == reason);
         packets += count
             .with_context(|| format!("{reason} is a reason"))?

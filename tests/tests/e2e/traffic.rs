@@ -19,7 +19,7 @@ use gateway_tests::{
 use sha2::{Digest, Sha256};
 
 use crate::site::{
-    FLOATING, OTHER_VIP, PHONE, Test, VIP, ended, get, pings, printed, program, says, status,
+    FLOATING, OTHER_VIP, PHONE, Test, VIP, ended, get, pings, printed, program, says,
 };
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
@@ -378,7 +378,7 @@ fn status_and_metrics_tell_the_same(lab: &Lab) -> Result<()> {
             ],
         )?;
         ensure!(metrics.ends_with("# EOF\n"), "not OpenMetrics:\n{metrics}");
-        let files = status(lab, gateway)?;
+        let files = lab.gateway_status(gateway)?;
         let files = files
             .load_balancers
             .iter()
