@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::Address;
+
 /// Entries in a bucket of one-word keys.
 pub const BUCKET_SLOTS: usize = 4;
 
@@ -21,13 +23,54 @@ pub struct Bucket {
     pub values: [u64; BUCKET_SLOTS],
 }
 
+/// Entries in a bucket of IPv6 addresses.
+pub const WIDE_SLOTS: usize = 2;
+
+/// An IPv6 address within a scope, and what is known of it.
+///
+/// A slot is free when its value is 0. The agent stores the address first and the
+/// value last; a freed slot keeps its address until a grace period ends.
+#[repr(C, align(32))]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct WideSlot {
+    /// The address.
+    pub address: Address,
+    /// [`WideSlot::PUBLIC`], or the last word of a VPC's VXLAN header.
+    pub scope: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// [`Endpoint`] of a public address, [`Reference`] of an inner one; 0 when free.
+    pub value: u64,
+}
+
+impl WideSlot {
+    /// Scope of public addresses. No VXLAN header has it: its last byte is reserved.
+    pub const PUBLIC: u32 = u32::from_ne_bytes([0, 0, 0, 1]);
+}
+
+/// One cache line of the table of IPv6 addresses.
+#[repr(C, align(64))]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct WideBucket {
+    /// Its entries.
+    pub slots: [WideSlot; WIDE_SLOTS],
+}
+
 /// Set in every valid key, so that no valid key is 0.
 const VALID: u64 = 1 << 63;
 
+/// Set in the key of a service on an IPv6 address.
+const WIDE: u64 = 1 << 62;
+
 /// Key of a public endpoint: address, protocol, port.
 ///
-/// Layout (bits): 0..32 IPv4 address, 32..48 port, 48..56 protocol, 63 valid.
-/// Protocol 0 with port 0 names the address itself.
+/// Layout (bits): 0..32 IPv4 address or number of an IPv6 address, 32..48 port,
+/// 48..56 protocol, 62 IPv6, 63 valid. Protocol 0 with port 0 names an IPv4 address
+/// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointKey(pub u64);
 
@@ -42,6 +85,12 @@ impl EndpointKey {
     #[inline(always)]
     pub const fn address_v4(address: u32) -> Self {
         Self::v4(address, 0, 0)
+    }
+
+    /// A service on an IPv6 address, which [`WideBucket`]s turned into a number.
+    #[inline(always)]
+    pub const fn v6(number: u32, protocol: u8, port: u16) -> Self {
+        Self(Self::v4(number, protocol, port).0 | WIDE)
     }
 }
 
@@ -93,8 +142,9 @@ impl ReverseKey {
 
 /// What an endpoint is, packed into a bucket's value.
 ///
-/// Layout (bits): 0..8 kind, 8..32 slots of the ring, 32..64 index: the ring's
-/// first slot, or a backend. One backend needs no ring.
+/// Layout (bits): 0..4 kind, 4..8 flags, 8..32 slots of the ring, 32..64 index: the
+/// ring's first slot, or a backend. One backend needs no ring. The entry of an IPv6
+/// address itself has the address's number in place of the slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint(pub u64);
 
@@ -127,16 +177,27 @@ impl Endpoint {
         Self(Self::FLOATING as u64 | (backend as u64) << 32)
     }
 
+    /// The same entry for an IPv6 address that has this number.
+    pub const fn numbered(self, number: u32) -> Self {
+        Self(self.0 & !0xffff_ff00 | ((number & 0xff_ffff) as u64) << 8)
+    }
+
     /// One of the kinds above.
     #[inline(always)]
     pub const fn kind(self) -> u8 {
-        self.0 as u8
+        self.0 as u8 & 0xf
     }
 
     /// Slots of the ring.
     #[inline(always)]
     pub const fn slots(self) -> u32 {
         (self.0 as u32) >> 8
+    }
+
+    /// Number of an IPv6 address, which the keys of its services have.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.slots()
     }
 
     /// Ring base or backend index, by kind.

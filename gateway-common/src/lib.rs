@@ -15,16 +15,18 @@
 #![no_std]
 
 mod keys;
+mod program;
 mod reason;
 mod values;
 
 pub use keys::*;
+pub use program::*;
 pub use reason::*;
 pub use values::*;
 
 /// Version of everything in this crate. Pins live below a path that carries it,
 /// so an agent never adopts maps or links of another layout.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps in the BPF object.
 pub mod map {
@@ -54,18 +56,14 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// Per-CPU [`ReasonCount`](super::ReasonCount) by [`Reason`](super::Reason).
     pub const REASONS: &str = "REASONS";
+    /// IPv6 addresses, outside and inside, one cache line a bucket.
+    pub const ADDRESSES: &str = "ADDRESSES";
+    /// Programs by [`Step`](super::Step).
+    pub const STEPS: &str = "STEPS";
+    /// Per-CPU [`Note`](super::Note)s from a program to the step that goes on.
+    pub const NOTES: &str = "NOTES";
     /// Name of the read-only [`Config`](super::Config).
     pub const CONFIG: &str = "CONFIG";
-}
-
-/// Names of the programs in the BPF object.
-pub mod program {
-    /// For interfaces that face the public network.
-    pub const PUBLIC: &str = "lingyun_public";
-    /// For interfaces that face the underlay.
-    pub const UNDERLAY: &str = "lingyun_underlay";
-    /// For an interface that is both.
-    pub const SINGLE_ARM: &str = "lingyun_single";
 }
 
 /// Slots of the uplink table: the flow hash picks one, the agent fills them with
@@ -81,6 +79,9 @@ pub const MAX_PORTS: u32 = 64;
 /// Bytes that a VXLAN push adds over an IPv4 underlay:
 /// Ethernet 14 + IPv4 20 + UDP 8 + VXLAN 8 (RFC 7348, section 5).
 pub const VXLAN_OVERHEAD_V4: u32 = 50;
+
+/// The same over an IPv6 underlay, whose header takes 40 bytes.
+pub const VXLAN_OVERHEAD_V6: u32 = 70;
 
 /// The VXLAN port (RFC 7348, section 8, assigned by IANA).
 pub const VXLAN_PORT: u16 = 4789;

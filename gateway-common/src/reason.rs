@@ -66,6 +66,7 @@ reasons! {
     Dropped IpVersion "ip_version" "The IP version does not fit the EtherType.";
     Dropped IpHeaderLength "ip_header_length" "The IPv4 header length is below 20 bytes.";
     Dropped IpOptions "ip_options" "IPv4 options on a packet for one of our addresses.";
+    Dropped ExtensionHeader "extension_header" "IPv6 extension headers on a packet for one of our addresses.";
     Dropped Fragment "fragment" "A fragment that the translation cannot place: ports are in the first one only.";
     Dropped TtlExceeded "ttl_exceeded" "The TTL would reach 0.";
     Dropped NoService "no_service" "The address is ours, but nothing listens on that protocol and port.";

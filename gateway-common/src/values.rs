@@ -102,39 +102,22 @@ pub struct Instance {
     pub floating: u32,
     /// See `FLAG_*`.
     pub flags: u32,
-    /// The VPC's own IPv4 ranges: what it sends there is never translated.
-    pub inside: [Prefix4; 2],
+    /// The ranges that may be inside: what it sends there is looked at closer.
+    pub inside: Hull,
+    /// Index of its VPC, from 1 on.
+    pub network: u32,
+    /// Its own address.
+    pub address: Address,
     /// Zero.
-    pub reserved: [u8; 4],
+    pub reserved: [u32; 12],
 }
 
-/// An IPv4 prefix, both words as they lie in the packet.
+/// Two IPv4 prefixes (address, mask, address, mask) or one IPv6 prefix of at most 64
+/// bits (half of address, half of mask), which together hold all ranges that are
+/// inside for an instance. They may hold more.
 ///
-/// An unused one has address `!0` and mask 0, which nothing matches.
-#[repr(C, align(4))]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-pub struct Prefix4 {
-    /// Network address.
-    pub address: u32,
-    /// Netmask.
-    pub mask: u32,
-}
-
-impl Prefix4 {
-    /// Matches no address.
-    pub const NONE: Self = Self {
-        address: !0,
-        mask: 0,
-    };
-
-    /// Whether the prefix holds an address.
-    #[inline(always)]
-    pub const fn contains(self, address: u32) -> bool {
-        address & self.mask == self.address
-    }
-}
+/// An unused IPv4 pair is `!0, 0`, an unused IPv6 one `!0, !0, 0, 0`: nothing matches.
+pub type Hull = [u32; 4];
 
 impl Instance {
     /// The record holds an instance or router.
@@ -242,6 +225,6 @@ pub struct Config {
     pub instances_mask: u32,
     /// Buckets of `REVERSE` less one.
     pub reverse_mask: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Buckets of `ADDRESSES` less one.
+    pub addresses_mask: u32,
 }

@@ -4,7 +4,7 @@
 //! becomes visible with the one store of its key, after its value; x86-64 keeps
 //! loads in order, so a reader that saw the key sees the value.
 
-use gateway_common::{BUCKET_SLOTS, Bucket};
+use gateway_common::{BUCKET_SLOTS, Bucket, WIDE_SLOTS, WideBucket};
 
 const K1: u64 = 0x9e37_79b9_7f4a_7c15;
 const K2: u64 = 0xc2b2_ae3d_27d4_eb4f;
@@ -37,6 +37,49 @@ fn scan(bucket: &Bucket, key: u64) -> Option<u64> {
         unsafe {
             if (&raw const bucket.keys[i]).read_volatile() == key {
                 return Some((&raw const bucket.values[i]).read_volatile());
+            }
+        }
+        i += 1;
+    }
+    None
+}
+
+/// The two places where an IPv6 address of a scope may lie.
+#[inline(always)]
+pub const fn wide_places(scope: u32, [a, b]: [u64; 2]) -> [u32; 2] {
+    places((a ^ scope as u64).wrapping_mul(K1).rotate_left(32) ^ b)
+}
+
+/// The value of an IPv6 address in a scope.
+#[inline(always)]
+pub fn find_wide<'t>(
+    scope: u32,
+    address: [u64; 2],
+    read: impl Fn(u32) -> Option<&'t WideBucket>,
+) -> Option<u64> {
+    let [first, second] = wide_places(scope, address);
+    if let Some(value) = scan_wide(read(first)?, scope, address) {
+        return Some(value);
+    }
+    scan_wide(read(second)?, scope, address)
+}
+
+#[inline(always)]
+fn scan_wide(bucket: &WideBucket, scope: u32, [a, b]: [u64; 2]) -> Option<u64> {
+    let mut i = 0;
+    while i < WIDE_SLOTS {
+        let slot = &raw const bucket.slots[i];
+        // SAFETY: in bounds and aligned. Volatile because the agent stores to the
+        // mapped table while packets run; an address stays as long as its value is set.
+        unsafe {
+            let value = (&raw const (*slot).value).read_volatile();
+            let words = (&raw const (*slot).address).cast::<u64>();
+            if value != 0
+                && words.read_volatile() == a
+                && words.add(1).read_volatile() == b
+                && (&raw const (*slot).scope).read_volatile() == scope
+            {
+                return Some(value);
             }
         }
         i += 1;

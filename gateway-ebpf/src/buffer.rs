@@ -63,6 +63,14 @@ impl Packet for Buffer {
         Ok(())
     }
 
+    fn truncate(&mut self, length: usize) -> Result<(), Reason> {
+        if length < Ethernet::LEN || length > self.len() {
+            return Err(Reason::HeadRoom);
+        }
+        self.bytes.truncate(self.head + length);
+        Ok(())
+    }
+
     /// Like `bpf_xdp_adjust_head`, keeps at least an Ethernet header.
     fn pop(&mut self, bytes: usize) -> Result<(), Reason> {
         if self.len() < bytes + Ethernet::LEN {

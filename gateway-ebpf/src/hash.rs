@@ -17,6 +17,13 @@ pub const fn flow(seed: &[u64; 2], addresses: u64, ports: u64) -> u64 {
     hash ^ hash >> 29
 }
 
+/// An IPv6 address in one word, for [`flow`].
+#[inline(always)]
+pub const fn mix(seed: u64, [a, b]: [u64; 2]) -> u64 {
+    let hash = (a ^ seed).wrapping_mul(K1);
+    ((hash ^ hash >> 32) ^ b).wrapping_mul(K2)
+}
+
 /// Ring slot of a flow: the upper half, scaled to the ring's size. A product in
 /// place of a remainder, so that the size may be a prime.
 #[inline(always)]

@@ -50,6 +50,8 @@ impl Ethernet {
 
     /// IPv4.
     pub const IPV4: u16 = EtherType::Ipv4 as u16;
+    /// IPv6.
+    pub const IPV6: u16 = EtherType::Ipv6 as u16;
     /// ARP.
     pub const ARP: u16 = EtherType::Arp as u16;
     /// 802.1Q.
@@ -101,6 +103,41 @@ impl Ipv4 {
     pub const TCP: u8 = IpProto::Tcp as u8;
     /// UDP.
     pub const UDP: u8 = IpProto::Udp as u8;
+}
+
+header! {
+    /// IPv6 (RFC 8200, section 3).
+    Ipv6 {
+        /// Version, traffic class, flow label.
+        version_class_flow: u32,
+        /// Bytes after this header.
+        payload_length: u16,
+        /// Protocol of what comes next.
+        next_header: u8,
+        /// Hop limit.
+        hop_limit: u8,
+        /// Source address.
+        source: [u64; 2],
+        /// Destination address.
+        destination: [u64; 2],
+    }
+}
+
+impl Ipv6 {
+    /// ICMPv6.
+    pub const ICMP: u8 = IpProto::Ipv6Icmp as u8;
+    /// Longest payload for which lengths of whole packets fit into 16 bits.
+    pub const LONGEST_PAYLOAD: usize = u16::MAX as usize - Self::LEN;
+
+    /// Whether what comes next is an extension header.
+    #[inline(always)]
+    pub const fn is_extension(next_header: u8) -> bool {
+        matches!(
+            next_header,
+            // Hop-by-hop, routing, fragment, authentication, destination options.
+            0 | 43 | 44 | 51 | 60
+        )
+    }
 }
 
 header! {
@@ -160,6 +197,10 @@ impl Icmp {
     pub const ECHO_REPLY: u8 = 0;
     /// Echo request.
     pub const ECHO_REQUEST: u8 = 8;
+    /// ICMPv6's echo request (RFC 4443, section 4).
+    pub const V6_ECHO_REQUEST: u8 = 128;
+    /// ICMPv6's echo reply.
+    pub const V6_ECHO_REPLY: u8 = 129;
 }
 
 header! {
@@ -190,6 +231,25 @@ impl Arp {
 }
 
 header! {
+    /// VXLAN (RFC 7348, section 5).
+    Vxlan {
+        /// Flags and reserved bits.
+        flags: u32,
+        /// VNI and a reserved byte.
+        vni: u32,
+    }
+}
+
+impl Vxlan {
+    /// The I flag alone: the VNI is valid.
+    pub const FLAGS: u32 = 0x0800_0000u32.to_be();
+    /// Destination port.
+    pub const PORT: u16 = VXLAN_PORT.to_be();
+    /// TTL or hop limit that we send with.
+    pub const TTL: u8 = 64;
+}
+
+header! {
     /// All that VXLAN puts in front of a frame over an IPv4 underlay
     /// (RFC 7348, section 5).
     OuterV4 {
@@ -199,18 +259,21 @@ header! {
         ip: Ipv4,
         /// UDP.
         udp: Udp,
-        /// VXLAN flags and reserved bits.
-        flags: u32,
-        /// VNI and a reserved byte.
-        vni: u32,
+        /// VXLAN.
+        vxlan: Vxlan,
     }
 }
 
-impl OuterV4 {
-    /// The I flag alone: the VNI is valid.
-    pub const FLAGS: u32 = 0x0800_0000u32.to_be();
-    /// Destination port.
-    pub const PORT: u16 = VXLAN_PORT.to_be();
-    /// TTL that we send with.
-    pub const TTL: u8 = 64;
+header! {
+    /// The same over an IPv6 underlay.
+    OuterV6 {
+        /// Ethernet.
+        ethernet: Ethernet,
+        /// IPv6.
+        ip: Ipv6,
+        /// UDP.
+        udp: Udp,
+        /// VXLAN.
+        vxlan: Vxlan,
+    }
 }

@@ -1,9 +1,15 @@
 //! Lingyun's packet path.
 //!
-//! The whole way of a packet reads here, top to bottom; each step is a file in
-//! [`stages`]. A step returns what the next one needs, or the [`Reason`] why the
-//! packet's way ends. Nothing here knows of the kernel: the same code runs in the
-//! XDP program (see `bpf/`) and under `cargo test` on a packet in a `Vec`.
+//! The whole way of a packet reads here, top to bottom; each stage is a file in
+//! [`stages`]. A stage returns what the next one needs, or an [`Exit`]: the reason why
+//! the packet's way ends, or the step that goes on. What differs between IPv4 and IPv6
+//! is in [`family`] for what is carried and in [`outer`] for what carries it. Nothing
+//! here knows of the kernel: the same code runs in the XDP programs (see `bpf/`) and
+//! under `cargo test` on a packet in a `Vec`.
+//!
+//! An entry program takes what is frequent. The rest leaves it, unchanged, for a
+//! [`Step`]: a program with the same list and `FULL` set, or one for ICMP, for routes
+//! inside, for refusals.
 #![no_std]
 
 #[cfg(not(target_arch = "bpf"))]
@@ -13,107 +19,278 @@ pub mod bucket;
 #[cfg(not(target_arch = "bpf"))]
 pub mod buffer;
 pub mod checksum;
+pub mod family;
 pub mod hash;
 pub mod headers;
+pub mod outer;
 pub mod packet;
 pub mod stages;
 
-use gateway_common::Reason;
-use headers::{Ethernet, OuterV4};
-use packet::{Packet, Tables, Verdict};
-use stages::{answer, balance, endpoint, parse, reverse, rewrite, source, tunnel, uplink, vxlan};
+use family::{Family, V4, V6};
+use gateway_common::{Endpoint, Note, Reason, Step};
+use headers::Ethernet;
+use outer::Outer;
+use packet::{Exit, Packet, Tables, Verdict};
+use stages::{
+    answer, balance, endpoint,
+    parse::{self, Flow},
+    reverse,
+    rewrite::{self, Rewrite},
+    source::{self, Sender},
+    tunnel, uplink,
+    vxlan::{self, Inside, Opened},
+};
 
 /// Where the IP header lies in a plain frame.
 pub const IP: usize = Ethernet::LEN;
-/// Where the inner Ethernet header lies in a VXLAN frame.
-pub const INNER: usize = OuterV4::LEN;
-/// Where the inner IP header lies in a VXLAN frame.
-pub const INNER_IP: usize = INNER + Ethernet::LEN;
 
 /// A frame from the public network.
 #[inline(always)]
-pub fn public<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+pub fn public<O: Outer, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let bytes = packet.len();
-    finish(to_instance(packet, tables), tables, bytes)
+    let result = to_instance::<O, P, T, false>(packet, tables);
+    finish(result, tables, bytes, Step::PublicRefuse)
 }
 
 /// A frame from the underlay.
 #[inline(always)]
-pub fn underlay<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+pub fn underlay<O: Outer, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let bytes = packet.len();
-    finish(from_instance(packet, tables), tables, bytes)
+    let result = from_instance::<O, P, T, false>(packet, tables);
+    finish(result, tables, bytes, Step::InsideRefuse)
 }
 
 /// A frame from an interface that is both: VXLAN for one of our VTEPs is the
 /// underlay's, all else the public network's.
 #[inline(always)]
-pub fn single_arm<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+pub fn single_arm<O: Outer, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    use Reason::{L2Multicast, NotIp, NotOurs, NotVxlan};
     let bytes = packet.len();
-    let result = match from_instance(packet, tables) {
-        Err(Reason::NotVxlan | Reason::NotOurs | Reason::NotIp | Reason::L2Multicast) => {
-            to_instance(packet, tables)
+    match from_instance::<O, P, T, false>(packet, tables) {
+        Err(Exit::End(NotVxlan | NotOurs | NotIp | L2Multicast)) => {
+            public::<O, P, T>(packet, tables)
         }
-        result => result,
-    };
-    finish(result, tables, bytes)
+        result => finish(result, tables, bytes, Step::InsideRefuse),
+    }
+}
+
+/// Goes on with a packet that an entry program left to a step.
+#[inline(always)]
+pub fn step<O: Outer, P: Packet, T: Tables>(step: Step, packet: &mut P, tables: &T) -> Verdict {
+    let bytes = packet.len();
+    match step {
+        Step::PublicFull => {
+            let result = to_instance::<O, P, T, true>(packet, tables);
+            finish(result, tables, bytes, Step::PublicRefuse)
+        }
+        Step::PublicIcmp => {
+            let result = icmp_to_instance::<O, P, T>(packet, tables);
+            finish(result, tables, bytes, Step::PublicRefuse)
+        }
+        Step::InsideFull => {
+            let result = from_instance::<O, P, T, true>(packet, tables);
+            finish(result, tables, bytes, Step::InsideRefuse)
+        }
+        Step::InsideRoute => finish(
+            Err(Reason::InsideRoute.into()),
+            tables,
+            bytes,
+            Step::InsideRefuse,
+        ),
+        Step::InsideIcmp => {
+            let result = icmp_from_instance::<O, P, T>(packet, tables);
+            finish(result, tables, bytes, Step::InsideRefuse)
+        }
+        Step::PublicRefuse | Step::InsideRefuse => {
+            let reason = match tables.noted(Note::Reason) {
+                noted if noted == Reason::TtlExceeded as u32 => Reason::TtlExceeded,
+                _ => Reason::TooBig,
+            };
+            tables.count_reason(reason, bytes);
+            Verdict::End(reason)
+        }
+    }
 }
 
 /// Public side in: address, backend, DNAT, VXLAN.
 #[inline(always)]
-fn to_instance<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32, Reason> {
+fn to_instance<O: Outer, P: Packet, T: Tables, const FULL: bool>(
+    packet: &mut P,
+    tables: &T,
+) -> Result<u32, Exit> {
     match parse::ethernet(packet, 0)? {
-        Ethernet::IPV4 => {}
-        Ethernet::ARP => return Err(answer::arp(packet, tables)?),
-        kind => return Err(parse::not_ip(kind)),
+        Ethernet::IPV4 => deliver::<O, V4, P, T, FULL>(packet, tables),
+        Ethernet::IPV6 => deliver::<O, V6, P, T, FULL>(packet, tables),
+        Ethernet::ARP => Err(answer::arp(packet, tables)?.into()),
+        kind => Err(parse::not_ip(kind).into()),
     }
+}
+
+#[inline(always)]
+fn deliver<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
+    packet: &mut P,
+    tables: &T,
+) -> Result<u32, Exit> {
     parse::unicast(packet)?;
-    let flow = match parse::ipv4(packet, IP) {
+    let flow = match F::parse(packet, IP) {
         Ok(flow) => flow,
-        Err(reason) => return Err(endpoint::refuse(packet, tables, reason)),
+        Err(reason) => return Err(endpoint::refuse::<F, P, T>(packet, IP, tables, reason).into()),
     };
     let endpoint = endpoint::find(tables, &flow)?;
-    if endpoint::is_for_us(endpoint, &flow)? {
-        return Err(answer::echo(packet, IP)?);
+    if !FULL && flow.is_fragment() {
+        return Err(Exit::Continue(Step::PublicFull));
     }
+    if flow.protocol == F::ICMP && !flow.is_fragment() {
+        return Err(Exit::Continue(Step::PublicIcmp));
+    }
+    endpoint::serves(endpoint, &flow)?;
+    send_in::<O, F, P, T>(packet, tables, &flow, endpoint)
+}
+
+/// From an endpoint to the backend that the flow has there.
+#[inline(always)]
+fn send_in<O: Outer, F: Family, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    flow: &Flow<F>,
+    endpoint: Endpoint,
+) -> Result<u32, Exit> {
     let hash = flow.hash(tables);
-    let backend = balance::choose(tables, endpoint, &flow, hash)?;
+    let backend = balance::choose(tables, endpoint, flow, hash)?;
     let bytes = packet.len();
+    rewrite::alive(flow)?;
     let tunnel = tunnel::towards(tables, backend.tunnel, bytes - IP)?;
-    rewrite::destination(packet, IP, &flow, backend)?;
-    vxlan::push(packet, tunnel, backend, &flow, hash)?;
+    rewrite::apply(packet, IP, flow, Rewrite::to(backend))?;
+    let inside = Inside {
+        macs: &backend.macs,
+        vni: backend.vni,
+    };
+    vxlan::push::<O, F, P>(packet, tunnel, inside, flow, hash)?;
     tables.count_in(backend.counter, bytes);
     Ok(tunnel.port)
 }
 
+/// ICMP from the public network.
+#[inline(always)]
+fn icmp_to_instance<O: Outer, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+) -> Result<u32, Exit> {
+    match parse::ethernet(packet, 0)? {
+        Ethernet::IPV4 => icmp_in::<O, V4, P, T>(packet, tables),
+        Ethernet::IPV6 => icmp_in::<O, V6, P, T>(packet, tables),
+        kind => Err(parse::not_ip(kind).into()),
+    }
+}
+
+#[inline(always)]
+fn icmp_in<O: Outer, F: Family, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+) -> Result<u32, Exit> {
+    let flow = F::parse(packet, IP)?;
+    let endpoint = endpoint::find(tables, &flow)?;
+    if endpoint.kind() == Endpoint::ADDRESS {
+        return Err(answer::echo::<F, P>(packet, &flow)?.into());
+    }
+    send_in::<O, F, P, T>(packet, tables, &flow, endpoint)
+}
+
 /// Underlay side in: who sends, reverse NAT, out.
 #[inline(always)]
-fn from_instance<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32, Reason> {
-    let outer = vxlan::open(packet, tables)?;
-    match parse::ethernet(packet, INNER)? {
-        Ethernet::IPV4 => {}
-        Ethernet::ARP => return Err(answer::arp_inside(packet, tables, &outer)?),
-        _ => return Err(Reason::InnerNotIp),
+fn from_instance<O: Outer, P: Packet, T: Tables, const FULL: bool>(
+    packet: &mut P,
+    tables: &T,
+) -> Result<u32, Exit> {
+    let outer = vxlan::open::<O, P, T>(packet, tables)?;
+    match parse::ethernet(packet, O::LEN)? {
+        Ethernet::IPV4 => leave::<O, V4, P, T, FULL>(packet, tables, &outer),
+        Ethernet::IPV6 => leave::<O, V6, P, T, FULL>(packet, tables, &outer),
+        Ethernet::ARP => Err(answer::arp_inside(packet, tables, &outer)?.into()),
+        _ => Err(Reason::InnerNotIp.into()),
     }
-    let flow = parse::ipv4(packet, INNER_IP)?;
-    let (index, instance) = source::instance(tables, &outer, flow.source)?;
-    source::addressed_to_router(packet, instance)?;
-    if source::asks_router(tables, &outer, &flow) {
-        return Err(answer::echo_inside(packet)?);
+}
+
+#[inline(always)]
+fn leave<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
+    packet: &mut P,
+    tables: &T,
+    outer: &Opened<O>,
+) -> Result<u32, Exit> {
+    let flow = F::parse(packet, O::INNER_IP)?;
+    if flow.protocol == F::ICMP && !flow.is_fragment() {
+        return Err(Exit::Continue(Step::InsideIcmp));
     }
-    let nat = reverse::find(tables, index, instance, &flow)?;
-    let bytes = packet.len() - INNER;
-    let uplink = uplink::choose(tables, &outer, bytes - Ethernet::LEN)?;
-    rewrite::source(packet, INNER_IP, &flow, nat)?;
-    vxlan::pop(packet, uplink)?;
+    let sender = source::instance::<O, F, T>(tables, outer, flow.source)?;
+    source::addressed_to_router::<O, P>(packet, sender.instance)?;
+    if !FULL && flow.is_fragment() {
+        return Err(Exit::Continue(Step::InsideFull));
+    }
+    send_out(packet, tables, outer, &sender, &flow)
+}
+
+/// From an instance to the public network, with the address that its flow has there.
+#[inline(always)]
+fn send_out<O: Outer, F: Family, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    outer: &Opened<O>,
+    sender: &Sender<'_>,
+    flow: &Flow<F>,
+) -> Result<u32, Exit> {
+    if reverse::stays_inside(sender.instance, flow) {
+        return Err(Exit::Continue(Step::InsideRoute));
+    }
+    let nat = reverse::find(tables, sender, flow)?;
+    let bytes = packet.len() - O::LEN;
+    rewrite::alive(flow)?;
+    let uplink = uplink::choose(tables, outer.source_port, bytes - Ethernet::LEN)?;
+    rewrite::apply(packet, O::INNER_IP, flow, Rewrite::from(nat))?;
+    vxlan::pop::<O, P>(packet, uplink)?;
     tables.count_out(nat.counter, bytes);
     Ok(uplink.port)
 }
 
+/// ICMP from an instance.
 #[inline(always)]
-fn finish<T: Tables>(result: Result<u32, Reason>, tables: &T, bytes: usize) -> Verdict {
+fn icmp_from_instance<O: Outer, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+) -> Result<u32, Exit> {
+    let outer = vxlan::open::<O, P, T>(packet, tables)?;
+    match parse::ethernet(packet, O::LEN)? {
+        Ethernet::IPV4 => icmp_out::<O, V4, P, T>(packet, tables, &outer),
+        Ethernet::IPV6 => icmp_out::<O, V6, P, T>(packet, tables, &outer),
+        _ => Err(Reason::InnerNotIp.into()),
+    }
+}
+
+#[inline(always)]
+fn icmp_out<O: Outer, F: Family, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    outer: &Opened<O>,
+) -> Result<u32, Exit> {
+    let flow = F::parse(packet, O::INNER_IP)?;
+    let sender = source::instance::<O, F, T>(tables, outer, flow.source)?;
+    source::addressed_to_router::<O, P>(packet, sender.instance)?;
+    if source::router::<F, T>(tables, outer.vni, flow.destination).is_some() {
+        return Err(answer::echo_inside::<O, F, P>(packet, &flow)?.into());
+    }
+    send_out(packet, tables, outer, &sender, &flow)
+}
+
+#[inline(always)]
+fn finish<T: Tables>(result: Result<u32, Exit>, tables: &T, bytes: usize, refuse: Step) -> Verdict {
     match result {
         Ok(port) => Verdict::Redirect(port),
-        Err(reason) => {
+        Err(Exit::Continue(step)) => Verdict::Continue(step),
+        Err(Exit::Refuse(reason, mtu)) => {
+            tables.note(Note::Reason, reason as u32);
+            tables.note(Note::Mtu, mtu);
+            Verdict::Continue(refuse)
+        }
+        Err(Exit::End(reason)) => {
             tables.count_reason(reason, bytes);
             Verdict::End(reason)
         }

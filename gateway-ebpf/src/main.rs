@@ -1,4 +1,4 @@
-//! The XDP program: thin glue around the packet path in the library.
+//! The XDP programs: thin glue around the packet path in the library.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -7,28 +7,50 @@ mod bpf;
 #[cfg(target_arch = "bpf")]
 mod program {
     use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-    use gateway_common::{Outcome, Reason};
-    use gateway_ebpf::packet::Verdict;
+    use gateway_common::{Outcome, Reason, Step};
+    use gateway_ebpf::{
+        outer::{OverV4, OverV6},
+        packet::Verdict,
+        public, single_arm, step, underlay,
+    };
 
     use crate::bpf::{
         ctx::Frame,
-        maps::{Maps, PORTS},
+        maps::{Maps, PORTS, STEPS},
     };
 
-    #[xdp]
-    fn lingyun_public(ctx: XdpContext) -> u32 {
-        action(&ctx, gateway_ebpf::public(&mut Frame::new(&ctx), &Maps))
+    /// A program that interfaces have, over each underlay.
+    macro_rules! entry {
+        ($list:ident: $($name:ident over $outer:ty),*) => { $(
+            #[xdp]
+            fn $name(ctx: XdpContext) -> u32 {
+                let verdict = $list::<$outer, _, _>(&mut Frame::new(&ctx), &Maps);
+                action(&ctx, verdict)
+            }
+        )* };
     }
 
-    #[xdp]
-    fn lingyun_underlay(ctx: XdpContext) -> u32 {
-        action(&ctx, gateway_ebpf::underlay(&mut Frame::new(&ctx), &Maps))
+    /// A program that another one goes on with.
+    macro_rules! step {
+        ($step:ident: $($name:ident over $outer:ty),*) => { $(
+            #[xdp]
+            fn $name(ctx: XdpContext) -> u32 {
+                let verdict = step::<$outer, _, _>(Step::$step, &mut Frame::new(&ctx), &Maps);
+                action(&ctx, verdict)
+            }
+        )* };
     }
 
-    #[xdp]
-    fn lingyun_single(ctx: XdpContext) -> u32 {
-        action(&ctx, gateway_ebpf::single_arm(&mut Frame::new(&ctx), &Maps))
-    }
+    entry!(public: lingyun_public over OverV4, lingyun_public_v6 over OverV6);
+    entry!(underlay: lingyun_underlay over OverV4, lingyun_underlay_v6 over OverV6);
+    entry!(single_arm: lingyun_single over OverV4, lingyun_single_v6 over OverV6);
+    step!(PublicFull: public_full over OverV4, public_full_v6 over OverV6);
+    step!(PublicIcmp: public_icmp over OverV4, public_icmp_v6 over OverV6);
+    step!(PublicRefuse: public_refuse over OverV4, public_refuse_v6 over OverV6);
+    step!(InsideFull: inside_full over OverV4, inside_full_v6 over OverV6);
+    step!(InsideRoute: inside_route over OverV4, inside_route_v6 over OverV6);
+    step!(InsideIcmp: inside_icmp over OverV4, inside_icmp_v6 over OverV6);
+    step!(InsideRefuse: inside_refuse over OverV4, inside_refuse_v6 over OverV6);
 
     #[inline(always)]
     fn action(ctx: &XdpContext, verdict: Verdict) -> u32 {
@@ -37,17 +59,26 @@ mod program {
             Verdict::Redirect(port) => PORTS
                 .redirect(port, xdp_action::XDP_DROP.into())
                 .unwrap_or(xdp_action::XDP_DROP),
-            Verdict::End(Reason::Internal) => {
-                // The one exit that should never be taken, and so the one worth a log line.
-                aya_log_ebpf::error!(ctx, "a table held an index that does not exist");
-                xdp_action::XDP_DROP
+            Verdict::Continue(step) => {
+                // SAFETY: the programs of all steps are XDP programs like this one.
+                // It returns only if there is none, which a bug in the agent would be.
+                let _ = unsafe { STEPS.tail_call(ctx, step as u32) };
+                internal(ctx)
             }
+            Verdict::End(Reason::Internal) => internal(ctx),
             Verdict::End(reason) => match reason.outcome() {
                 Outcome::Passed => xdp_action::XDP_PASS,
                 Outcome::Answered => xdp_action::XDP_TX,
                 Outcome::Dropped => xdp_action::XDP_DROP,
             },
         }
+    }
+
+    /// The one exit that should never be taken, and so the one worth a log line.
+    #[inline(always)]
+    fn internal(ctx: &XdpContext) -> u32 {
+        aya_log_ebpf::error!(ctx, "a table lacks an entry that another one names");
+        xdp_action::XDP_DROP
     }
 
     #[panic_handler]

@@ -3,7 +3,10 @@
 //! The kernel's glue and the host's tests implement these traits; the stages
 //! never name either.
 
-use gateway_common::{Backend, Bucket, Instance, Interface, NextHop, Reason, SourceNat, Tunnel};
+use gateway_common::{
+    Backend, Bucket, Instance, Interface, NextHop, Note, Reason, SourceNat, Step, Tunnel,
+    WideBucket,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A header that can be looked at in place, at any alignment.
@@ -38,6 +41,9 @@ pub trait Packet {
     /// Takes `bytes` off the front of the frame.
     fn pop(&mut self, bytes: usize) -> Result<(), Reason>;
 
+    /// Cuts the frame's end off, so that `length` bytes are left.
+    fn truncate(&mut self, length: usize) -> Result<(), Reason>;
+
     /// The header at `offset`, or the frame is truncated.
     #[inline(always)]
     fn need<T: Header>(&self, offset: usize) -> Result<&T, Reason> {
@@ -57,15 +63,20 @@ pub trait Packet {
 pub trait Tables {
     /// Seed of the flow hash.
     fn seed(&self) -> [u64; 2];
-    /// Our VTEPs: the shared one, then this gateway's own.
-    fn vteps(&self) -> [u32; 2];
-    /// A bucket of public endpoints. This and the two below take any number and
+    /// A word of the VTEP that all gateways share (read one by one: over IPv4 only
+    /// the first is needed).
+    fn anycast_vtep(&self, word: usize) -> u32;
+    /// A word of this gateway's own VTEP.
+    fn own_vtep(&self, word: usize) -> u32;
+    /// A bucket of public endpoints. This and the three below take any number and
     /// use as many of its low bits as the table has buckets.
     fn endpoints(&self, place: u32) -> Option<&Bucket>;
     /// A bucket of (VNI, inner address).
     fn instance_keys(&self, place: u32) -> Option<&Bucket>;
     /// A bucket of (instance, protocol, port).
     fn reverse(&self, place: u32) -> Option<&Bucket>;
+    /// A bucket of IPv6 addresses.
+    fn addresses(&self, place: u32) -> Option<&WideBucket>;
     /// A ring slot, packed.
     fn ring(&self, slot: u32) -> Option<u64>;
     /// A backend.
@@ -86,13 +97,41 @@ pub trait Tables {
     fn count_out(&self, counter: u32, bytes: usize);
     /// Counts a packet that ended with a reason.
     fn count_reason(&self, reason: Reason, bytes: usize);
+    /// Notes a word for the step that goes on.
+    fn note(&self, note: Note, word: u32);
+    /// What the program before this step noted.
+    fn noted(&self, note: Note) -> u32;
 }
 
-/// How a packet leaves the program.
+/// Why a list of stages ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The packet's way ends here.
+    End(Reason),
+    /// Another program goes on, from the packet as it came in.
+    Continue(Step),
+    /// The packet cannot go on for this reason and its sender is told; with the longest
+    /// IP packet in bytes that would have fitted, or 0.
+    Refuse(Reason, u32),
+}
+
+impl From<Reason> for Exit {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::TtlExceeded => Self::Refuse(reason, 0),
+            reason => Self::End(reason),
+        }
+    }
+}
+
+/// How a packet leaves a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Out of the device at this index of `PORTS`.
     Redirect(u32),
     /// Ended here; the reason tells whether it was passed, answered or dropped.
     End(Reason),
+    /// The step's program goes on.
+    Continue(Step),
 }

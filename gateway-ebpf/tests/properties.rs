@@ -7,12 +7,18 @@ use std::collections::HashMap;
 
 use gateway_common::{BUCKET_SLOTS, Backend, Bucket, NextHop, SourceNat, Tunnel};
 use gateway_ebpf::{
-    INNER, IP, bucket,
+    IP, bucket,
     buffer::Buffer,
-    checksum, hash,
+    checksum,
+    family::{Family, V4},
+    hash,
     headers::{Ipv4, OuterV4},
+    outer::OverV4,
     packet::Packet,
-    stages::{parse, rewrite, vxlan},
+    stages::{
+        rewrite::{self, Rewrite},
+        vxlan::{self, Inside},
+    },
 };
 use proptest::prelude::*;
 
@@ -175,8 +181,8 @@ proptest! {
         let flags = Backend::FLAG_VALID | if keep { Backend::FLAG_KEEP_PORT } else { 0 };
         let backend = Backend { address: [to, 0, 0, 0], port, flags, l3_delta, l4_delta, ..Backend::default() };
         let mut packet = Buffer::new(&frame, HEADROOM, 1);
-        let flow = parse::ipv4(&packet, IP).unwrap();
-        rewrite::destination(&mut packet, IP, &flow, &backend).unwrap();
+        let flow = V4::parse(&packet, IP).unwrap();
+        rewrite::apply(&mut packet, IP, &flow, Rewrite::to(&backend)).unwrap();
         let expected = rewritten(&frame, DESTINATION, to, (!keep).then_some(port));
         prop_assert_eq!(packet.frame(), expected);
     }
@@ -189,8 +195,8 @@ proptest! {
         let flags = Backend::FLAG_VALID | if keep { Backend::FLAG_KEEP_PORT } else { 0 };
         let nat = SourceNat { address: [to, 0, 0, 0], port, flags, l3_delta, l4_delta, ..SourceNat::default() };
         let mut packet = Buffer::new(&frame, HEADROOM, 1);
-        let flow = parse::ipv4(&packet, IP).unwrap();
-        rewrite::source(&mut packet, IP, &flow, &nat).unwrap();
+        let flow = V4::parse(&packet, IP).unwrap();
+        rewrite::apply(&mut packet, IP, &flow, Rewrite::from(&nat)).unwrap();
         let expected = rewritten(&frame, SOURCE, to, (!keep).then_some(port));
         prop_assert_eq!(packet.frame(), expected);
     }
@@ -206,23 +212,23 @@ proptest! {
             checksum: checksum::sum(&template),
             ..Tunnel::default()
         };
-        let backend = Backend { vni, ..Backend::default() };
+        let inside = Inside { macs: &[0; 3], vni };
         let mut packet = Buffer::new(&frame, HEADROOM, 1);
-        let flow = parse::ipv4(&packet, IP).unwrap();
-        vxlan::push(&mut packet, &tunnel, &backend, &flow, hash).unwrap();
+        let flow = V4::parse(&packet, IP).unwrap();
+        vxlan::push::<OverV4, _, _>(&mut packet, &tunnel, inside, &flow, hash).unwrap();
 
         let outer = packet.frame().to_vec();
-        prop_assert_eq!(outer.len(), frame.len() + INNER);
+        prop_assert_eq!(outer.len(), frame.len() + OuterV4::LEN);
         prop_assert_eq!(full_sum(&[&outer[14..34]]), 0, "the outer header sums up");
         prop_assert_eq!(u16::from_be_bytes([outer[16], outer[17]]) as usize, outer.len() - 14);
         prop_assert_eq!(u16::from_be_bytes([outer[38], outer[39]]) as usize, outer.len() - 34);
         prop_assert_eq!(outer[15], frame[15], "DSCP and ECN are copied");
         prop_assert_eq!(packet_word(&outer, 46), vni);
-        prop_assert_eq!(&outer[INNER + 12..], &frame[12..], "all behind the MACs rides along");
+        prop_assert_eq!(&outer[OuterV4::LEN + 12..], &frame[12..], "all behind the MACs rides along");
 
         let macs: [u8; 12] = frame[..12].try_into().unwrap();
         let next_hop = NextHop { macs: zerocopy::transmute!(macs), ..NextHop::default() };
-        vxlan::pop(&mut packet, &next_hop).unwrap();
+        vxlan::pop::<OverV4, _>(&mut packet, &next_hop).unwrap();
         prop_assert_eq!(packet.frame(), &frame[..]);
     }
 

@@ -2,7 +2,11 @@
 
 use core::ptr::NonNull;
 
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
 use gateway_common::Reason;
 use gateway_ebpf::packet::{Header, Packet};
 
@@ -95,5 +99,18 @@ impl Packet for Frame {
     #[inline(always)]
     fn pop(&mut self, bytes: usize) -> Result<(), Reason> {
         self.adjust(bytes as i32)
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, length: usize) -> Result<(), Reason> {
+        let delta = length as i32 - self.len() as i32;
+        // SAFETY: a valid context; all views are gone since `self` is borrowed mutably.
+        match unsafe { bpf_xdp_adjust_tail(self.ctx, delta) } {
+            0 => {
+                self.reload();
+                Ok(())
+            }
+            _ => Err(Reason::HeadRoom),
+        }
     }
 }

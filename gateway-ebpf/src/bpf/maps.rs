@@ -4,11 +4,11 @@
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, DevMap, PerCpuArray},
+    maps::{Array, DevMap, PerCpuArray, ProgramArray},
 };
 use gateway_common::{
     Backend, Bucket, Config, Counter, Instance, Interface, MAX_INTERFACES, MAX_PORTS, NextHop,
-    Reason, ReasonCount, SourceNat, Tunnel, UPLINK_SLOTS,
+    Note, Reason, ReasonCount, SourceNat, Step, Tunnel, UPLINK_SLOTS, WideBucket,
 };
 use gateway_ebpf::packet::Tables;
 
@@ -18,6 +18,8 @@ const SHARED: u32 = BPF_F_MMAPABLE;
 
 #[map]
 static ENDPOINTS: Array<Bucket> = Array::with_max_entries(1, SHARED);
+#[map]
+static ADDRESSES: Array<WideBucket> = Array::with_max_entries(1, SHARED);
 #[map]
 static RING: Array<u64> = Array::with_max_entries(1, SHARED);
 #[map]
@@ -42,6 +44,10 @@ static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(1, 0);
 static REASONS: PerCpuArray<ReasonCount> =
     PerCpuArray::with_max_entries(Reason::ALL.len() as u32, 0);
 #[map]
+static NOTES: PerCpuArray<[u32; Note::COUNT]> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static STEPS: ProgramArray = ProgramArray::with_max_entries(Step::ALL.len() as u32, 0);
+#[map]
 pub(crate) static PORTS: DevMap = DevMap::with_max_entries(MAX_PORTS, 0);
 
 /// Set by the agent before it loads the program, read-only from then on.
@@ -53,7 +59,7 @@ static CONFIG: Config = Config {
     endpoints_mask: 0,
     instances_mask: 0,
     reverse_mask: 0,
-    reserved: 0,
+    addresses_mask: 0,
 };
 
 /// All maps of the program.
@@ -75,8 +81,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn vteps(&self) -> [u32; 2] {
-        [config!(anycast_vtep[0]), config!(own_vtep[0])]
+    fn anycast_vtep(&self, word: usize) -> u32 {
+        config!(anycast_vtep[word])
+    }
+
+    #[inline(always)]
+    fn own_vtep(&self, word: usize) -> u32 {
+        config!(own_vtep[word])
     }
 
     #[inline(always)]
@@ -92,6 +103,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn reverse(&self, place: u32) -> Option<&Bucket> {
         REVERSE.get(place & config!(reverse_mask))
+    }
+
+    #[inline(always)]
+    fn addresses(&self, place: u32) -> Option<&WideBucket> {
+        ADDRESSES.get(place & config!(addresses_mask))
     }
 
     #[inline(always)]
@@ -160,6 +176,22 @@ impl Tables for Maps {
                 (*count).packets += 1;
                 (*count).bytes += bytes as u64;
             }
+        }
+    }
+
+    #[inline(always)]
+    fn note(&self, note: Note, word: u32) {
+        if let Some(notes) = NOTES.get_ptr_mut(0) {
+            // SAFETY: as above.
+            unsafe { (*notes)[note as usize] = word };
+        }
+    }
+
+    #[inline(always)]
+    fn noted(&self, note: Note) -> u32 {
+        match NOTES.get(0) {
+            Some(notes) => notes[note as usize],
+            None => 0,
         }
     }
 }

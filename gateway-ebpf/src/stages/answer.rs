@@ -1,15 +1,17 @@
 //! What the gateway answers by itself, outside and inside VXLAN: ARP and echo.
 
-use gateway_common::{EndpointKey, MAX_INTERFACES, Reason, macs};
+use gateway_common::{MAX_INTERFACES, Reason, macs};
 
-use super::{endpoint, source, vxlan, vxlan::Outer};
+use super::{parse::Flow, source, vxlan::Opened};
 use crate::{
-    INNER, INNER_IP, IP, checksum,
-    headers::{Arp, Ethernet, Icmp, Ipv4},
+    IP, checksum,
+    family::{Family, V4},
+    headers::{Arp, Ethernet, Icmp},
+    outer::Outer,
     packet::{Packet, Tables},
 };
 
-/// TTL of our own packets.
+/// TTL or hop limit of our own packets.
 const TTL: u8 = 64;
 
 /// Answers an ARP request for a public address of ours; other ARP is the kernel's.
@@ -18,7 +20,7 @@ pub fn arp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Reason, R
     let Some(target) = arp_request(packet, IP)? else {
         return Err(Reason::NotIp);
     };
-    if endpoint::get(tables, EndpointKey::address_v4(target)).is_none() {
+    if V4::endpoint_at(tables, target).is_none() {
         return Err(Reason::NotIp);
     }
     let mac = own_mac(tables, packet.ingress()).ok_or(Reason::NotIp)?;
@@ -28,41 +30,44 @@ pub fn arp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Reason, R
 
 /// Answers an instance's ARP request for its virtual router.
 #[inline(always)]
-pub fn arp_inside<P: Packet, T: Tables>(
+pub fn arp_inside<O: Outer, P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    outer: &Outer,
+    outer: &Opened<O>,
 ) -> Result<Reason, Reason> {
-    let ethernet = packet.need::<Ethernet>(INNER)?.macs;
-    let arp = packet.need::<Arp>(INNER_IP)?;
+    let ethernet = packet.need::<Ethernet>(O::LEN)?.macs;
+    let arp = packet.need::<Arp>(O::INNER_IP)?;
     let asker = macs([0; 6], arp.sender_mac);
-    let (_, instance) = source::instance(tables, outer, arp.sender)?;
-    if !source::is_from(ethernet, instance) || !source::is_from(asker, instance) {
+    let sender = source::instance::<O, V4, T>(tables, outer, arp.sender)?;
+    if !source::is_from(ethernet, sender.instance) || !source::is_from(asker, sender.instance) {
         return Err(Reason::SpoofedMac);
     }
-    let router = match arp_request(packet, INNER_IP)? {
-        Some(target) => source::router(tables, outer, target),
+    let router = match arp_request(packet, O::INNER_IP)? {
+        Some(target) => source::router::<V4, T>(tables, outer.vni, target),
         None => None,
     };
     let [a, b, _] = router.ok_or(Reason::InnerArpOther)?.macs;
     let ([m, n, o, p], [q, r, _, _]) = (a.to_ne_bytes(), b.to_ne_bytes());
-    arp_reply(packet, INNER, [m, n, o, p, q, r])?;
-    vxlan::turn_round(packet)?;
+    arp_reply(packet, O::LEN, [m, n, o, p, q, r])?;
+    O::turn_round(packet)?;
     Ok(Reason::InnerArpReply)
 }
 
 /// Answers an echo request to an address of ours.
 #[inline(always)]
-pub fn echo<P: Packet>(packet: &mut P, at: usize) -> Result<Reason, Reason> {
-    echo_reply(packet, at)?;
+pub fn echo<F: Family, P: Packet>(packet: &mut P, flow: &Flow<F>) -> Result<Reason, Reason> {
+    echo_reply(packet, IP, flow)?;
     Ok(Reason::EchoReply)
 }
 
 /// Answers an instance that pings its virtual router.
 #[inline(always)]
-pub fn echo_inside<P: Packet>(packet: &mut P) -> Result<Reason, Reason> {
-    echo_reply(packet, INNER_IP)?;
-    vxlan::turn_round(packet)?;
+pub fn echo_inside<O: Outer, F: Family, P: Packet>(
+    packet: &mut P,
+    flow: &Flow<F>,
+) -> Result<Reason, Reason> {
+    echo_reply(packet, O::INNER_IP, flow)?;
+    O::turn_round(packet)?;
     Ok(Reason::InnerEchoReply)
 }
 
@@ -101,22 +106,23 @@ fn own_mac<T: Tables>(tables: &T, ifindex: u32) -> Option<[u8; 6]> {
     None
 }
 
-/// Turns the echo request in the IPv4 packet at `at` into its reply.
+/// Turns the echo request in the IP packet at `at` into its reply.
 #[inline(always)]
-fn echo_reply<P: Packet>(packet: &mut P, at: usize) -> Result<(), Reason> {
-    let icmp = packet.need_mut::<Icmp>(at + Ipv4::LEN)?;
-    if icmp.kind != Icmp::ECHO_REQUEST || icmp.code != 0 {
+fn echo_reply<F: Family, P: Packet>(
+    packet: &mut P,
+    at: usize,
+    flow: &Flow<F>,
+) -> Result<(), Reason> {
+    let icmp = packet.need_mut::<Icmp>(at + flow.l4())?;
+    if icmp.kind != F::ECHO_REQUEST || icmp.code != 0 {
         return Err(Reason::NoService);
     }
-    icmp.kind = Icmp::ECHO_REPLY;
-    let request = u16::from_ne_bytes([Icmp::ECHO_REQUEST, 0]);
-    icmp.checksum = checksum::update_nonzero(icmp.checksum, checksum::delta(&[request], &[0]));
-    let ip = packet.need_mut::<Ipv4>(at)?;
-    (ip.source, ip.destination) = (ip.destination, ip.source);
-    let old = u16::from_ne_bytes([ip.ttl, 0]);
-    let new = u16::from_ne_bytes([TTL, 0]);
-    ip.ttl = TTL;
-    ip.checksum = checksum::update(ip.checksum, checksum::delta(&[old], &[new]));
+    icmp.kind = F::ECHO_REPLY;
+    let request = u16::from_ne_bytes([F::ECHO_REQUEST, 0]);
+    let reply = u16::from_ne_bytes([F::ECHO_REPLY, 0]);
+    let delta = checksum::delta(&[request], &[reply]);
+    icmp.checksum = checksum::update_nonzero(icmp.checksum, delta);
+    F::turn_round(packet, at, TTL)?;
     packet.need_mut::<Ethernet>(at - Ethernet::LEN)?.swap_macs();
     Ok(())
 }

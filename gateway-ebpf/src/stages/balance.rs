@@ -3,22 +3,26 @@
 use gateway_common::{Backend, Endpoint, Reason, RingSlot};
 
 use super::parse::Flow;
-use crate::{hash, packet::Tables};
+use crate::{
+    family::Family,
+    hash,
+    packet::{Exit, Tables},
+};
 
 /// The backend of a flow.
 #[inline(always)]
-pub fn choose<'t, T: Tables>(
+pub fn choose<'t, F: Family, T: Tables>(
     tables: &'t T,
     endpoint: Endpoint,
-    flow: &Flow,
+    flow: &Flow<F>,
     hash: u64,
-) -> Result<&'t Backend, Reason> {
+) -> Result<&'t Backend, Exit> {
     let index = if endpoint.kind() == Endpoint::FLOATING {
         endpoint.index()
     } else {
         // Ports are in the first fragment only, so the others would go astray.
         if flow.is_fragment() {
-            return Err(Reason::Fragment);
+            return Err(Reason::Fragment.into());
         }
         match endpoint.slots() {
             1 => endpoint.index(),
@@ -30,7 +34,7 @@ pub fn choose<'t, T: Tables>(
     };
     let backend = tables.backend(index).ok_or(Reason::Internal)?;
     if backend.flags & Backend::FLAG_VALID == 0 {
-        return Err(Reason::NoBackend);
+        return Err(Reason::NoBackend.into());
     }
     Ok(backend)
 }

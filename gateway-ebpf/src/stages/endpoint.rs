@@ -4,54 +4,50 @@ use gateway_common::{Endpoint, EndpointKey, Reason};
 
 use super::parse::Flow;
 use crate::{
-    IP, bucket,
-    headers::Ipv4,
+    bucket,
+    family::Family,
     packet::{Packet, Tables},
 };
 
 /// The endpoint of a flow: address, protocol and port first, then the address alone.
 #[inline(always)]
-pub fn find<T: Tables>(tables: &T, flow: &Flow) -> Result<Endpoint, Reason> {
-    if flow.ports != 0 {
-        let key = EndpointKey::v4(flow.destination, flow.protocol, flow.destination_port());
-        if let Some(endpoint) = get(tables, key) {
-            return Ok(endpoint);
-        }
-    }
-    get(tables, EndpointKey::address_v4(flow.destination)).ok_or(Reason::NotOurs)
+pub fn find<F: Family, T: Tables>(tables: &T, flow: &Flow<F>) -> Result<Endpoint, Reason> {
+    F::endpoint(
+        tables,
+        flow.destination,
+        flow.protocol,
+        flow.destination_port(),
+    )
+    .ok_or(Reason::NotOurs)
 }
 
 /// What becomes of a packet that cannot be parsed for `reason`: the kernel's, if
 /// its header still tells that it is not for us.
 #[inline(always)]
-pub fn refuse<P: Packet, T: Tables>(packet: &P, tables: &T, reason: Reason) -> Reason {
-    let Some(ip) = packet.view::<Ipv4>(IP) else {
-        return reason;
-    };
-    let says_for_whom = ip.version_ihl >= Ipv4::VERSION_IHL && ip.version_ihl < 0x50;
-    if says_for_whom && get(tables, EndpointKey::address_v4(ip.destination)).is_none() {
-        return Reason::NotOurs;
+pub fn refuse<F: Family, P: Packet, T: Tables>(
+    packet: &P,
+    at: usize,
+    tables: &T,
+    reason: Reason,
+) -> Reason {
+    match F::destination(packet, at) {
+        Some(address) if F::endpoint_at(tables, address).is_none() => Reason::NotOurs,
+        _ => reason,
     }
-    reason
 }
 
-/// Whether the packet is an echo request to the gateway itself. Everything else
-/// for an address without a service ends here.
+/// Refuses what is for an address that has no service there. Echo requests to such
+/// an address are answered elsewhere.
 #[inline(always)]
-pub fn is_for_us(endpoint: Endpoint, flow: &Flow) -> Result<bool, Reason> {
-    if endpoint.kind() != Endpoint::ADDRESS {
-        return Ok(false);
+pub fn serves<F: Family>(endpoint: Endpoint, flow: &Flow<F>) -> Result<(), Reason> {
+    match endpoint.kind() {
+        Endpoint::ADDRESS if flow.is_fragment() => Err(Reason::Fragment),
+        Endpoint::ADDRESS => Err(Reason::NoService),
+        _ => Ok(()),
     }
-    if flow.is_fragment() {
-        return Err(Reason::Fragment);
-    }
-    if flow.protocol == Ipv4::ICMP {
-        return Ok(true);
-    }
-    Err(Reason::NoService)
 }
 
-/// What the gateway owns at an address.
+/// The entry with a key.
 #[inline(always)]
 pub fn get<T: Tables>(tables: &T, key: EndpointKey) -> Option<Endpoint> {
     bucket::find(key.0, |place| tables.endpoints(place)).map(Endpoint)

@@ -3,31 +3,37 @@
 use gateway_common::Reason;
 
 use crate::{
-    hash,
+    family::Family,
     headers::{Ethernet, Icmp, Ipv4, Tcp, Udp},
     packet::{Packet, Tables},
 };
 
 /// What the later stages need of an IP packet. Words as they lie in the packet.
 #[derive(Clone, Copy, Debug)]
-pub struct Flow {
+pub struct Flow<F: Family> {
     /// Source address.
-    pub source: u32,
+    pub source: F::Address,
     /// Destination address.
-    pub destination: u32,
+    pub destination: F::Address,
     /// Source port in the lower half of memory, then destination port; 0 without ports.
     pub ports: u32,
-    /// IP protocol number.
+    /// Bytes of the whole IP packet, as its header says.
+    pub length: u16,
+    /// IP protocol number of the layer above.
     pub protocol: u8,
-    /// Time to live.
+    /// TTL or hop limit.
     pub ttl: u8,
     /// DSCP and ECN.
     pub tos: u8,
-    /// "More fragments" and the fragment offset.
+    /// TCP's flags byte; 0 for other protocols.
+    pub tcp_flags: u8,
+    /// "More fragments" and the fragment offset, as IPv4 has them.
     pub fragment: u16,
+    /// Bytes of IPv6 extension headers between the header and layer 4.
+    pub extensions: u16,
 }
 
-impl Flow {
+impl<F: Family> Flow<F> {
     /// Source port as it lies in the packet.
     #[inline(always)]
     pub const fn source_port(&self) -> u16 {
@@ -52,12 +58,20 @@ impl Flow {
         self.fragment & Ipv4::OFFSET_MASK == 0
     }
 
+    /// Bytes from the start of the IP header to layer 4. Bounded, so that the
+    /// verifier follows.
+    #[inline(always)]
+    pub const fn l4(&self) -> usize {
+        F::LEN + (self.extensions & 0x1ff) as usize
+    }
+
     /// The seeded flow hash.
     #[inline(always)]
     pub fn hash<T: Tables>(&self, tables: &T) -> u64 {
-        hash::flow(
+        F::hash(
             &tables.seed(),
-            self.source as u64 | (self.destination as u64) << 32,
+            self.source,
+            self.destination,
             self.ports as u64 | (self.protocol as u64) << 32,
         )
     }
@@ -87,51 +101,35 @@ pub fn unicast<P: Packet>(packet: &P) -> Result<(), Reason> {
     Ok(())
 }
 
-/// The flow of the IPv4 packet at `at`.
+/// Reads the ports of the packet at `at` into its flow, and checks that layer 4's
+/// header is there.
 #[inline(always)]
-pub fn ipv4<P: Packet>(packet: &P, at: usize) -> Result<Flow, Reason> {
-    let ip = packet.need::<Ipv4>(at)?;
-    let mut flow = Flow {
-        source: ip.source,
-        destination: ip.destination,
-        ports: 0,
-        protocol: ip.protocol,
-        ttl: ip.ttl,
-        tos: ip.tos,
-        fragment: ip.fragment & Ipv4::FRAGMENT_MASK,
-    };
-    let length = u16::from_be(ip.length) as usize;
-    if ip.version_ihl != Ipv4::VERSION_IHL {
-        if ip.version_ihl >> 4 != 4 {
-            return Err(Reason::IpVersion);
-        }
-        if ip.version_ihl & 15 < 5 {
-            return Err(Reason::IpHeaderLength);
-        }
-        return Err(Reason::IpOptions);
+pub fn layer4<F: Family, P: Packet>(
+    packet: &P,
+    at: usize,
+    flow: &mut Flow<F>,
+) -> Result<(), Reason> {
+    if !flow.has_l4() {
+        return Ok(());
     }
-    if length > packet.len() - at {
-        return Err(Reason::Truncated);
-    }
-    let l4 = at + Ipv4::LEN;
-    let needed = if !flow.has_l4() {
-        0
-    } else if flow.protocol == Ipv4::TCP {
+    let l4 = at + flow.l4();
+    let needed = if flow.protocol == Ipv4::TCP {
         let tcp = packet.need::<Tcp>(l4)?;
         flow.ports = tcp.source as u32 | (tcp.destination as u32) << 16;
+        flow.tcp_flags = (tcp.offset_flags >> 8) as u8;
         Tcp::LEN
     } else if flow.protocol == Ipv4::UDP {
         let udp = packet.need::<Udp>(l4)?;
         flow.ports = udp.source as u32 | (udp.destination as u32) << 16;
         Udp::LEN
-    } else if flow.protocol == Ipv4::ICMP {
+    } else if flow.protocol == F::ICMP {
         packet.need::<Icmp>(l4)?;
         Icmp::LEN
     } else {
         0
     };
-    if length < Ipv4::LEN + needed {
+    if (flow.length as usize) < flow.l4() + needed {
         return Err(Reason::Truncated);
     }
-    Ok(flow)
+    Ok(())
 }

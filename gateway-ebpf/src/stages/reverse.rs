@@ -3,24 +3,18 @@
 
 use gateway_common::{Backend, Instance, Reason, Reference, ReverseKey, SourceNat};
 
-use super::parse::Flow;
-use crate::{bucket, packet::Tables};
+use super::{parse::Flow, source::Sender};
+use crate::{bucket, family::Family, packet::Tables};
 
 /// The reverse translation of what an instance sends.
 #[inline(always)]
-pub fn find<'t, T: Tables>(
+pub fn find<'t, F: Family, T: Tables>(
     tables: &'t T,
-    index: u32,
-    instance: &Instance,
-    flow: &Flow,
+    sender: &Sender<'_>,
+    flow: &Flow<F>,
 ) -> Result<&'t SourceNat, Reason> {
-    if instance.inside[0].contains(flow.destination)
-        || instance.inside[1].contains(flow.destination)
-    {
-        return Err(Reason::InsideRoute);
-    }
     if flow.ports != 0 {
-        let key = ReverseKey::new(index, flow.protocol, flow.source_port());
+        let key = ReverseKey::new(sender.index, flow.protocol, flow.source_port());
         if let Some(found) = bucket::find(key.0, |place| tables.reverse(place)) {
             if flow.is_fragment() {
                 return Err(Reason::Fragment);
@@ -28,10 +22,16 @@ pub fn find<'t, T: Tables>(
             return valid(tables, Reference(found).index());
         }
     }
-    if instance.floating == 0 {
+    if sender.instance.floating == 0 {
         return Err(Reason::NoReverse);
     }
-    valid(tables, instance.floating)
+    valid(tables, sender.instance.floating)
+}
+
+/// Whether what an instance sends may stay inside.
+#[inline(always)]
+pub fn stays_inside<F: Family>(instance: &Instance, flow: &Flow<F>) -> bool {
+    F::is_inside(&instance.inside, flow.destination)
 }
 
 #[inline(always)]

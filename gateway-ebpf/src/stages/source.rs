@@ -1,36 +1,57 @@
 //! Who sends from inside, and is it really them?
 
-use gateway_common::{Instance, InstanceKey, Macs, Reason, Reference};
+use gateway_common::{Instance, Macs, Reason, Reference};
 
-use super::{parse::Flow, vxlan::Outer};
+use super::vxlan::Opened;
 use crate::{
-    INNER, INNER_IP, bucket,
-    headers::{Ethernet, Icmp, Ipv4},
+    family::Family,
+    headers::Ethernet,
+    outer::Outer,
     packet::{Packet, Tables},
 };
+
+/// An instance that sends.
+#[derive(Clone, Copy)]
+pub struct Sender<'t> {
+    /// Its index in `INSTANCES`.
+    pub index: u32,
+    /// Its record.
+    pub instance: &'t Instance,
+}
 
 /// The instance with this inner address, checked to live on the host that sent
 /// the frame: tenants cannot pose as each other, nor one host for another.
 #[inline(always)]
-pub fn instance<'t, T: Tables>(
+pub fn instance<'t, O: Outer, F: Family, T: Tables>(
     tables: &'t T,
-    outer: &Outer,
-    address: u32,
-) -> Result<(u32, &'t Instance), Reason> {
-    let Some(found) = get(tables, InstanceKey::v4(outer.vni, address)) else {
-        return Err(match get(tables, InstanceKey::vni(outer.vni)) {
-            Some(_) => Reason::UnknownSource,
-            None => Reason::UnknownVni,
-        });
+    outer: &Opened<O>,
+    address: F::Address,
+) -> Result<Sender<'t>, Reason> {
+    let Some(found) = F::inner(tables, outer.vni, address) else {
+        return Err(unknown(tables, outer.vni));
     };
     if found.kind() != Reference::INSTANCE {
         return Err(Reason::UnknownSource);
     }
     let instance = tables.instance(found.index()).ok_or(Reason::Internal)?;
-    if instance.host[0] != outer.source {
+    if O::Family::address(&instance.host) != outer.source {
         return Err(Reason::SpoofedVtep);
     }
-    Ok((found.index(), instance))
+    Ok(Sender {
+        index: found.index(),
+        instance,
+    })
+}
+
+/// Tells a VNI that no VPC has from a source that its VPC does not have. Every VNI has
+/// an entry for address 0, whatever families its subnets are of.
+#[inline(always)]
+fn unknown<T: Tables>(tables: &T, vni: u32) -> Reason {
+    let key = gateway_common::InstanceKey::vni(vni);
+    match crate::bucket::find(key.0, |place| tables.instance_keys(place)) {
+        Some(_) => Reason::UnknownSource,
+        None => Reason::UnknownVni,
+    }
 }
 
 /// The bytes of the MACs' second word that belong to the destination.
@@ -38,8 +59,11 @@ const DESTINATION_END: u32 = u32::from_ne_bytes([0xff, 0xff, 0, 0]);
 
 /// Checks the inner MACs: from the instance, to its virtual router.
 #[inline(always)]
-pub fn addressed_to_router<P: Packet>(packet: &P, instance: &Instance) -> Result<(), Reason> {
-    let [a, b, c] = packet.need::<Ethernet>(INNER)?.macs;
+pub fn addressed_to_router<O: Outer, P: Packet>(
+    packet: &P,
+    instance: &Instance,
+) -> Result<(), Reason> {
+    let [a, b, c] = packet.need::<Ethernet>(O::LEN)?.macs;
     let [x, y, z] = instance.macs;
     if (a ^ x) | (b ^ y) | (c ^ z) == 0 {
         return Ok(());
@@ -58,30 +82,16 @@ pub const fn is_from([_, b, c]: Macs, instance: &Instance) -> bool {
     (b ^ y) & !DESTINATION_END | (c ^ z) == 0
 }
 
-/// Whether an instance pings its virtual router.
-#[inline(always)]
-pub fn asks_router<T: Tables>(tables: &T, outer: &Outer, flow: &Flow) -> bool {
-    flow.protocol == Ipv4::ICMP
-        && !flow.is_fragment()
-        && router(tables, outer, flow.destination).is_some()
-}
-
 /// The virtual router with this inner address.
 #[inline(always)]
-pub fn router<'t, T: Tables>(tables: &'t T, outer: &Outer, address: u32) -> Option<&'t Instance> {
-    let found = get(tables, InstanceKey::v4(outer.vni, address))?;
+pub fn router<F: Family, T: Tables>(
+    tables: &T,
+    vni: u32,
+    address: F::Address,
+) -> Option<&Instance> {
+    let found = F::inner(tables, vni, address)?;
     if found.kind() != Reference::ROUTER {
         return None;
     }
     tables.instance(found.index())
 }
-
-/// Where the inner ICMP header lies.
-pub const INNER_ICMP: usize = INNER_IP + Ipv4::LEN;
-
-#[inline(always)]
-fn get<T: Tables>(tables: &T, key: InstanceKey) -> Option<Reference> {
-    bucket::find(key.0, |place| tables.instance_keys(place)).map(Reference)
-}
-
-const _: () = assert!(INNER_ICMP + Icmp::LEN < 256);

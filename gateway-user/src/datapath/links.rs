@@ -11,7 +11,7 @@ use aya::programs::{
     links::{FdLink, PinnedLink},
     xdp::XdpLink,
 };
-use gateway_common::{ABI_VERSION, program};
+use gateway_common::{ABI_VERSION, Program};
 use serde::{Deserialize, Serialize};
 
 /// What an interface faces; each role has its own entry into the program.
@@ -27,12 +27,12 @@ pub enum Role {
 }
 
 impl Role {
-    /// Name of the program for the role.
-    pub const fn program(self) -> &'static str {
+    /// The program for the role.
+    pub const fn program(self) -> Program {
         match self {
-            Self::Public => program::PUBLIC,
-            Self::Underlay => program::UNDERLAY,
-            Self::SingleArm => program::SINGLE_ARM,
+            Self::Public => Program::PUBLIC,
+            Self::Underlay => Program::UNDERLAY,
+            Self::SingleArm => Program::SINGLE_ARM,
         }
     }
 }
@@ -177,10 +177,10 @@ pub(super) fn drop_stale(directory: &Path, attachments: &[Attachment]) -> Result
     let mut dropped = Vec::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        let is_ours = attachments
+        let is_used = attachments
             .iter()
             .any(|link| file_name(&link.interface, link.mode) == name);
-        if !is_ours {
+        if name.starts_with(PREFIX) && !is_used {
             PinnedLink::from_pin(directory.join(&name))?.unpin()?;
             dropped.push(name);
         }
@@ -190,8 +190,11 @@ pub(super) fn drop_stale(directory: &Path, attachments: &[Attachment]) -> Result
 
 fn file_name(interface: &str, mode: Mode) -> String {
     // bpffs refuses dots in names.
-    format!("link-{mode}-{}", interface.replace('.', "_"))
+    format!("{PREFIX}{mode}-{}", interface.replace('.', "_"))
 }
+
+/// Start of the names of all links' pins.
+const PREFIX: &str = "link-";
 
 fn explain(error: ProgramError, interface: &str, mode: Mode) -> anyhow::Error {
     let code = match &error {

@@ -9,6 +9,7 @@ mod links;
 mod logs;
 mod object;
 mod shared;
+mod steps;
 mod table;
 
 use std::{fs, path::PathBuf};
@@ -20,8 +21,8 @@ use aya::{
     programs::Xdp,
 };
 use gateway_common::{
-    Backend, Bucket, Config, Counter, Instance, Interface, NextHop, Reason, ReasonCount, SourceNat,
-    Tunnel, map, program,
+    Backend, Bucket, Config, Counter, Instance, Interface, NextHop, Program, Reason, ReasonCount,
+    SourceNat, Step, Tunnel, Underlay, map,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -29,6 +30,7 @@ pub use links::{Attachment, Mode, Role};
 pub use logs::Logs;
 pub use object::object;
 use shared::SharedArray;
+use steps::Steps;
 use table::BucketTable;
 
 use crate::{
@@ -49,6 +51,8 @@ pub struct Options<'a> {
 /// The loaded data path of one node.
 pub struct Datapath {
     ebpf: Ebpf,
+    underlay: Underlay,
+    steps: Steps,
     pin_dir: PathBuf,
     attachments: Vec<Attachment>,
     endpoints: BucketTable,
@@ -85,11 +89,8 @@ impl Datapath {
             "the kernel refused the maps of the XDP object: the agent needs CAP_BPF and \
              CAP_NET_ADMIN (run as root) and a kernel with BPF",
         )?;
-        for name in [program::PUBLIC, program::UNDERLAY, program::SINGLE_ARM] {
-            xdp(&mut ebpf, name)?
-                .load()
-                .with_context(|| format!("the kernel's verifier refused program {name}"))?;
-        }
+        let underlay = tables.underlay();
+        programs(&mut ebpf, underlay)?;
         let maps = &mut ebpf;
         let mut datapath = Self {
             endpoints: BucketTable::new(shared::<Bucket>(maps, map::ENDPOINTS, sizes.endpoints)?),
@@ -105,6 +106,8 @@ impl Datapath {
             ports: DevMap::try_from(take(maps, map::PORTS)?)?,
             counters: PerCpuArray::try_from(take(maps, map::COUNTERS)?)?,
             reasons: PerCpuArray::try_from(take(maps, map::REASONS)?)?,
+            steps: Steps::fill(&mut ebpf, underlay)?,
+            underlay,
             ebpf,
             pin_dir: links::directory(&options.pin_dir)?,
             attachments: Vec::new(),
@@ -144,7 +147,9 @@ impl Datapath {
     /// Attaches the program for `role` to an interface, taking over the link that an
     /// earlier agent left pinned, without a gap.
     pub fn attach(&mut self, interface: &str, role: Role, mode: Mode) -> Result<&Attachment> {
-        let program = xdp(&mut self.ebpf, role.program())?;
+        // Before packets come: without a pin the kernel empties the map when we die.
+        self.steps.pin(&self.pin_dir)?;
+        let program = xdp(&mut self.ebpf, role.program().name(self.underlay))?;
         let attachment = links::attach(program, &self.pin_dir, interface, role, mode)?;
         // An interface that was made anew: its pin is now the new link's.
         self.attachments
@@ -153,9 +158,12 @@ impl Datapath {
         Ok(self.attachments.last().expect("just pushed"))
     }
 
-    /// Removes pinned links of interfaces that this node does not have any more.
+    /// Removes pinned links of interfaces that this node does not have any more, and
+    /// what earlier programs were pinned with. After all interfaces are attached.
     pub fn drop_stale_links(&self) -> Result<Vec<String>> {
-        links::drop_stale(&self.pin_dir, &self.attachments)
+        let dropped = links::drop_stale(&self.pin_dir, &self.attachments)?;
+        self.steps.drop_stale(&self.pin_dir)?;
+        Ok(dropped)
     }
 
     /// What is attached where.
@@ -188,7 +196,7 @@ impl Datapath {
 
     /// Access to a loaded program, to run it on made-up packets.
     pub fn program(&mut self, role: Role) -> Result<&mut Xdp> {
-        xdp(&mut self.ebpf, role.program())
+        xdp(&mut self.ebpf, role.program().name(self.underlay))
     }
 
     /// Detaches from every interface and removes the pins.
@@ -196,6 +204,7 @@ impl Datapath {
         for attachment in self.attachments.drain(..) {
             attachment.detach()?;
         }
+        self.steps.unpin()?;
         links::remove_directory(&self.pin_dir);
         Ok(())
     }
@@ -280,6 +289,18 @@ fn shared<T: FromBytes + IntoBytes + Immutable>(
         bail!("map {name} of the XDP object is not an array");
     };
     SharedArray::new(data.fd(), entries).with_context(|| format!("cannot map {name} into memory"))
+}
+
+/// Loads the programs for one family of underlay.
+fn programs(ebpf: &mut Ebpf, underlay: Underlay) -> Result<()> {
+    let steps = Step::ALL.iter().map(|step| step.program());
+    for program in Program::ENTRIES.into_iter().chain(steps) {
+        let name = program.name(underlay);
+        xdp(ebpf, name)?
+            .load()
+            .with_context(|| format!("the kernel's verifier refused program {name}"))?;
+    }
+    Ok(())
 }
 
 fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {

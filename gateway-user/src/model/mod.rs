@@ -13,6 +13,7 @@ use std::{
 
 use gateway_common::{
     Address, Backend, Config, Instance, Interface, NextHop, SourceNat, Tunnel, UPLINK_SLOTS,
+    Underlay,
 };
 
 use crate::{
@@ -22,6 +23,9 @@ use crate::{
 
 /// An exact-match table: packed keys and values.
 pub type Entries = BTreeMap<u64, u64>;
+
+/// The table of IPv6 addresses: scope and address, and what is known of it.
+pub type WideEntries = BTreeMap<(u32, Address), u64>;
 
 /// Everything that packets can see. Index 0 of every list is unused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Tables {
     pub instance_keys: Entries,
     /// `REVERSE`.
     pub reverse: Entries,
+    /// `ADDRESSES`: IPv6 addresses by scope.
+    pub addresses: WideEntries,
     /// `RING`.
     pub ring: Vec<u64>,
     /// `BACKENDS`; a backend's index is its counter's too.
@@ -52,6 +58,16 @@ pub struct Tables {
     pub ports: Vec<u32>,
     /// What each backend index stands for, for people.
     pub labels: Vec<Label>,
+}
+
+impl Tables {
+    /// IP version of the underlay.
+    pub fn underlay(&self) -> Underlay {
+        match self.config.anycast_vtep {
+            [_, 0, 0, 0] => Underlay::V4,
+            _ => Underlay::V6,
+        }
+    }
 }
 
 /// What a backend index and its counter stand for.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use gateway_common::{Interface, Macs, NextHop, Tunnel, UPLINK_SLOTS, VXLAN_OVERHEAD_V4, macs};
 use gateway_ebpf::{
     checksum,
-    headers::{Ethernet, Ipv4, OuterV4},
+    headers::{Ethernet, Ipv4, Vxlan},
 };
 use zerocopy::IntoBytes;
 
@@ -98,7 +98,7 @@ fn tunnel(
         length: 0,
         id: 0,
         fragment: Ipv4::DONT_FRAGMENT,
-        ttl: OuterV4::TTL,
+        ttl: Vxlan::TTL,
         protocol: Ipv4::UDP,
         checksum: 0,
         source: super::word(v4(from)),

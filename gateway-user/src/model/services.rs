@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use gateway_common::{
-    Backend, Endpoint, EndpointKey, Instance, InstanceKey, Prefix4, Reference, ReverseKey,
-    RingSlot, SourceNat, macs, vni_word,
+    Backend, Endpoint, EndpointKey, Hull, Instance, InstanceKey, Reference, ReverseKey, RingSlot,
+    SourceNat, macs, vni_word,
 };
 use gateway_ebpf::checksum;
 use ipnet::IpNet;
@@ -53,7 +53,9 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology) -> Instanc
                 floating: 0,
                 flags: Instance::FLAG_VALID,
                 inside: inside(&vpc.cidrs),
-                reserved: [0; 4],
+                network: id.vpc as u32 + 1,
+                address: address(instance.ip),
+                reserved: [0; 12],
             },
         );
         index_of.insert(id, index);
@@ -246,19 +248,16 @@ impl Translation {
 }
 
 /// The VPC's IPv4 ranges as the program compares them.
-fn inside(cidrs: &[IpNet]) -> [Prefix4; 2] {
-    let mut inside = [Prefix4::NONE; 2];
+fn inside(cidrs: &[IpNet]) -> Hull {
+    let mut hull = [!0, 0, !0, 0];
     let ranges = cidrs.iter().filter_map(|cidr| match cidr {
         IpNet::V4(v4) => Some(v4),
         IpNet::V6(_) => None,
     });
-    for (slot, range) in inside.iter_mut().zip(ranges) {
-        *slot = Prefix4 {
-            address: word(range.network()),
-            mask: word(range.netmask()),
-        };
+    for (pair, range) in hull.chunks_exact_mut(2).zip(ranges) {
+        pair.copy_from_slice(&[word(range.network()), word(range.netmask())]);
     }
-    inside
+    hull
 }
 
 /// Appends a record and returns its index.

@@ -99,7 +99,10 @@ impl Expect {
 }
 
 /// Reasons that no case can reach, and why.
-pub const UNREACHABLE: &[(Reason, &str)] = &[];
+pub const UNREACHABLE: &[(Reason, &str)] = &[(
+    Reason::ExtensionHeader,
+    "the topology has no IPv6 addresses yet",
+)];
 
 /// All cases.
 pub fn all() -> Vec<Case> {

@@ -14,8 +14,6 @@ use super::{
 };
 use crate::packet::{Frame, eth, protocol};
 
-/// An IPv6 packet as far as anyone here looks at it.
-const IPV6: u16 = 0x86dd;
 const LLDP: u16 = 0x88cc;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -71,16 +69,8 @@ pub(super) fn cases() -> Vec<Case> {
         case(
             "other_ethertypes_pass",
             [
-                public(from_border().ethertype(IPV6).payload_of(60)).passed(Reason::NotIp),
-                public(
-                    multicast([0x33, 0x33, 0, 0, 0, 1])
-                        .ethertype(IPV6)
-                        .payload_of(60),
-                )
-                .passed(Reason::NotIp),
                 public(from_border().ethertype(LLDP).payload_of(60)).passed(Reason::NotIp),
                 public(from_border().ethertype(46).payload_of(46)).passed(Reason::NotIp),
-                underlay(from_spine().ethertype(IPV6).payload_of(60)).passed(Reason::NotIp),
                 underlay(from_spine().ethertype(LLDP).payload_of(60)).passed(Reason::NotIp),
             ],
         ),

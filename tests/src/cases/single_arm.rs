@@ -97,7 +97,7 @@ pub(super) fn cases() -> Vec<Case> {
                 single_arm(vtep(ANYCAST).udp(49_152, 3_784)).passed(Reason::NotOurs),
                 single_arm(eth(BORDER_MAC, [0xff; 6]).arp_request((BORDER_MAC, BORDER), NODE))
                     .passed(Reason::NotIp),
-                single_arm(from_border().ethertype(0x86dd).payload_of(40)).passed(Reason::NotIp),
+                single_arm(from_border().ethertype(0x88cc).payload_of(40)).passed(Reason::NotIp),
                 single_arm(from_border().vlan(7).ipv4(CLIENT, VIP).tcp(40_000, 443))
                     .passed(Reason::VlanTagged),
                 single_arm(

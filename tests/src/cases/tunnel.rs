@@ -243,7 +243,7 @@ fn inner_ethernet() -> Vec<Case> {
         case(
             "an_inner_frame_that_is_neither_ip_nor_arp_is_dropped",
             [
-                underlay(to(ROUTER_MAC).ethertype(0x86dd).payload_of(60)),
+                underlay(to(ROUTER_MAC).ethertype(0x88cc).payload_of(60)),
                 underlay(to(ROUTER_MAC).ethertype(0x88cc).payload_of(60)),
                 underlay(to(ROUTER_MAC).payload_of(0)),
                 underlay(

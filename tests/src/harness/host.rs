@@ -3,15 +3,17 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use gateway_common::{
-    BUCKET_SLOTS, Backend, Bucket, Counter, Instance, Interface, NextHop, Outcome, Reason,
-    ReasonCount, SourceNat, Tunnel,
+    BUCKET_SLOTS, Backend, Bucket, Counter, Instance, Interface, NextHop, Note, Outcome, Reason,
+    ReasonCount, SourceNat, Tunnel, Underlay, WIDE_SLOTS, WideBucket, WideSlot,
 };
 use gateway_ebpf::{
     bucket,
     buffer::Buffer,
+    family::{Family, V6},
+    outer::{Outer, OverV4, OverV6},
     packet::{self, Verdict},
 };
-use lingyun::model::{self, Entries};
+use lingyun::model::{self, Entries, WideEntries};
 
 use super::{Action, Observed, Runner};
 use crate::cases::{Program, Step, site::PUBLIC_INDEX};
@@ -22,8 +24,10 @@ pub struct HostTables {
     endpoints: Vec<Bucket>,
     instance_keys: Vec<Bucket>,
     reverse: Vec<Bucket>,
+    addresses: Vec<WideBucket>,
     counters: RefCell<BTreeMap<u32, Counter>>,
     reasons: RefCell<BTreeMap<Reason, ReasonCount>>,
+    notes: RefCell<[u32; Note::COUNT]>,
 }
 
 impl HostTables {
@@ -32,12 +36,14 @@ impl HostTables {
         let [endpoints, instance_keys, reverse] =
             [&model.endpoints, &model.instance_keys, &model.reverse].map(place);
         Self {
+            addresses: place_wide(&model.addresses),
             model,
             endpoints,
             instance_keys,
             reverse,
             counters: RefCell::default(),
             reasons: RefCell::default(),
+            notes: RefCell::default(),
         }
     }
 
@@ -71,8 +77,40 @@ fn try_place(entries: &Entries, size: usize) -> Option<Vec<Bucket>> {
     Some(buckets)
 }
 
+/// The same for IPv6 addresses.
+fn place_wide(entries: &WideEntries) -> Vec<WideBucket> {
+    let mut size = entries.len().div_ceil(WIDE_SLOTS).next_power_of_two();
+    loop {
+        if let Some(buckets) = try_place_wide(entries, size) {
+            return buckets;
+        }
+        size *= 2;
+    }
+}
+
+fn try_place_wide(entries: &WideEntries, size: usize) -> Option<Vec<WideBucket>> {
+    let mut buckets = vec![WideBucket::default(); size];
+    for (&(scope, address), &value) in entries {
+        let free = |&place: &usize| buckets[place].slots.iter().filter(|s| s.value == 0).count();
+        let places = bucket::wide_places(scope, V6::address(&address))
+            .map(|place| place as usize & (size - 1));
+        let place = places.into_iter().max_by_key(free)?;
+        let slot = buckets[place]
+            .slots
+            .iter_mut()
+            .find(|slot| slot.value == 0)?;
+        *slot = WideSlot {
+            address,
+            scope,
+            value,
+            reserved: 0,
+        };
+    }
+    Some(buckets)
+}
+
 /// The bucket at a place: as many low bits as there are buckets.
-fn at(buckets: &[Bucket], place: u32) -> Option<&Bucket> {
+fn at<B>(buckets: &[B], place: u32) -> Option<&B> {
     buckets.get(place as usize & (buckets.len() - 1))
 }
 
@@ -81,9 +119,12 @@ impl packet::Tables for HostTables {
         self.model.config.seed
     }
 
-    fn vteps(&self) -> [u32; 2] {
-        let config = &self.model.config;
-        [config.anycast_vtep[0], config.own_vtep[0]]
+    fn anycast_vtep(&self, word: usize) -> u32 {
+        self.model.config.anycast_vtep[word]
+    }
+
+    fn own_vtep(&self, word: usize) -> u32 {
+        self.model.config.own_vtep[word]
     }
 
     fn endpoints(&self, place: u32) -> Option<&Bucket> {
@@ -96,6 +137,10 @@ impl packet::Tables for HostTables {
 
     fn reverse(&self, place: u32) -> Option<&Bucket> {
         at(&self.reverse, place)
+    }
+
+    fn addresses(&self, place: u32) -> Option<&WideBucket> {
+        at(&self.addresses, place)
     }
 
     fn ring(&self, slot: u32) -> Option<u64> {
@@ -146,6 +191,14 @@ impl packet::Tables for HostTables {
         count.packets += 1;
         count.bytes += bytes as u64;
     }
+
+    fn note(&self, note: Note, word: u32) {
+        self.notes.borrow_mut()[note as usize] = word;
+    }
+
+    fn noted(&self, note: Note) -> u32 {
+        self.notes.borrow()[note as usize]
+    }
 }
 
 /// Sends packets through the library.
@@ -161,15 +214,33 @@ impl Host {
         }
     }
 
+    /// One program after the other, as tail calls do it, up to the kernel's limit.
+    fn walk<O: Outer>(&self, program: Program, packet: &mut Buffer) -> Verdict {
+        const TAIL_CALLS: usize = 33;
+        let tables = &self.tables;
+        let mut verdict = match program {
+            Program::Public => gateway_ebpf::public::<O, _, _>(packet, tables),
+            Program::Underlay => gateway_ebpf::underlay::<O, _, _>(packet, tables),
+            Program::SingleArm => gateway_ebpf::single_arm::<O, _, _>(packet, tables),
+        };
+        for _ in 0..TAIL_CALLS {
+            let Verdict::Continue(step) = verdict else {
+                return verdict;
+            };
+            verdict = gateway_ebpf::step::<O, _, _>(step, packet, tables);
+        }
+        panic!("{verdict:?} is one tail call too many");
+    }
+
     /// Sends one frame in by a program.
     pub fn send(&self, program: Program, frame: &[u8], headroom: usize) -> Observed {
         let mut packet = Buffer::new(frame, headroom, PUBLIC_INDEX);
-        let verdict = match program {
-            Program::Public => gateway_ebpf::public(&mut packet, &self.tables),
-            Program::Underlay => gateway_ebpf::underlay(&mut packet, &self.tables),
-            Program::SingleArm => gateway_ebpf::single_arm(&mut packet, &self.tables),
+        let verdict = match self.tables.model.underlay() {
+            Underlay::V4 => self.walk::<OverV4>(program, &mut packet),
+            Underlay::V6 => self.walk::<OverV6>(program, &mut packet),
         };
         let action = match verdict {
+            Verdict::Continue(step) => unreachable!("{step:?} was gone on with"),
             Verdict::Redirect(port) => Action::Redirect(self.tables.device(port)),
             Verdict::End(reason) => match reason.outcome() {
                 Outcome::Passed => Action::Pass,

@@ -1,0 +1,100 @@
+//! The programs in the BPF object: entries, and the steps that they go on with.
+//!
+//! Each comes twice, for VXLAN over IPv4 and over IPv6; an agent loads one set.
+
+/// IP version of the underlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Underlay {
+    /// VXLAN over IPv4.
+    V4,
+    /// VXLAN over IPv6.
+    V6,
+}
+
+/// A program by its names in the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Program {
+    v4: &'static str,
+    v6: &'static str,
+}
+
+impl Program {
+    /// For interfaces that face the public network.
+    pub const PUBLIC: Self = Self {
+        v4: "lingyun_public",
+        v6: "lingyun_public_v6",
+    };
+    /// For interfaces that face the underlay.
+    pub const UNDERLAY: Self = Self {
+        v4: "lingyun_underlay",
+        v6: "lingyun_underlay_v6",
+    };
+    /// For an interface that is both.
+    pub const SINGLE_ARM: Self = Self {
+        v4: "lingyun_single",
+        v6: "lingyun_single_v6",
+    };
+    /// The programs that interfaces can have.
+    pub const ENTRIES: [Self; 3] = [Self::PUBLIC, Self::UNDERLAY, Self::SINGLE_ARM];
+
+    /// Name in the object.
+    pub const fn name(self, underlay: Underlay) -> &'static str {
+        match underlay {
+            Underlay::V4 => self.v4,
+            Underlay::V6 => self.v6,
+        }
+    }
+}
+
+macro_rules! steps {
+    ($( $(#[$meta:meta])* $variant:ident $v4:literal $v6:literal ; )*) => {
+        /// Where a packet goes on that the entry programs do not finish: what is rare
+        /// or long has programs of its own, so that the frequent way stays short. The
+        /// discriminant is the program's index in `STEPS`.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Step { $( $(#[$meta])* $variant, )* }
+
+        impl Step {
+            /// All of them, in the order of their indices.
+            pub const ALL: &'static [Step] = &[ $( Step::$variant, )* ];
+
+            /// The step's program.
+            pub const fn program(self) -> Program {
+                match self { $( Step::$variant => Program { v4: $v4, v6: $v6 }, )* }
+            }
+        }
+    };
+}
+
+steps! {
+    /// From the public network, with everything: fragments, ring slots that changed.
+    PublicFull "public_full" "public_full_v6";
+    /// ICMP from the public network: echo, errors, neighbour discovery.
+    PublicIcmp "public_icmp" "public_icmp_v6";
+    /// A packet from the public network that cannot go on: its sender is told.
+    PublicRefuse "public_refuse" "public_refuse_v6";
+    /// From an instance, with everything: fragments, new mappings.
+    InsideFull "inside_full" "inside_full_v6";
+    /// From an instance to an address inside, or to one of our own public addresses.
+    InsideRoute "inside_route" "inside_route_v6";
+    /// ICMP from an instance: echo, errors, neighbour discovery.
+    InsideIcmp "inside_icmp" "inside_icmp_v6";
+    /// A packet from an instance that cannot go on: its sender is told.
+    InsideRefuse "inside_refuse" "inside_refuse_v6";
+}
+
+/// What a program notes for the step that goes on: one word each.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Note {
+    /// The [`Reason`](super::Reason) to refuse a packet for.
+    Reason,
+    /// Longest IP packet in bytes that would have fitted.
+    Mtu,
+}
+
+impl Note {
+    /// Words in the per-CPU record.
+    pub const COUNT: usize = 16;
+}

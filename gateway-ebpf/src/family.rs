@@ -1,0 +1,95 @@
+//! IPv4 and IPv6 as a type parameter: what differs between them, and nothing else.
+//!
+//! The stages are written once over [`Family`]; each family gets its own code at
+//! compile time, so IPv4 pays nothing for IPv6.
+
+mod v4;
+mod v6;
+
+use core::fmt::Debug;
+
+use gateway_common::{Address, Endpoint, Hull, Reason, Reference};
+
+use crate::{
+    packet::{Packet, Tables},
+    stages::parse::Flow,
+};
+
+pub use v4::V4;
+pub use v6::V6;
+
+/// Which end of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Where it comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+}
+
+/// An IP version.
+pub trait Family: Copy + Debug + Eq + 'static {
+    /// An address as it lies in the packet, in native words.
+    type Address: Copy + Debug + Eq;
+
+    /// EtherType as it lies in the packet.
+    const KIND: u16;
+    /// Bytes of the header without options or extension headers.
+    const LEN: usize;
+    /// Protocol number of its ICMP.
+    const ICMP: u8;
+    /// Its ICMP's type "echo request".
+    const ECHO_REQUEST: u8;
+    /// Its ICMP's type "echo reply".
+    const ECHO_REPLY: u8;
+    /// Whether its ICMP checksum covers the addresses (RFC 4443, section 2.3).
+    const ICMP_COVERS_ADDRESSES: bool;
+
+    /// An address from a table.
+    fn address(words: &Address) -> Self::Address;
+
+    /// The same the other way.
+    fn words(address: Self::Address) -> Address;
+
+    /// The flow of the packet at `at`, every length checked.
+    fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason>;
+
+    /// Destination of the packet at `at` if its header tells one, whatever else may
+    /// be wrong with it.
+    fn destination<P: Packet>(packet: &P, at: usize) -> Option<Self::Address>;
+
+    /// What the gateway owns at a public address.
+    fn endpoint_at<T: Tables>(tables: &T, address: Self::Address) -> Option<Endpoint>;
+
+    /// What the gateway owns at an address, protocol and port (as it lies in the
+    /// packet), or else at the address alone.
+    fn endpoint<T: Tables>(
+        tables: &T,
+        address: Self::Address,
+        protocol: u8,
+        port: u16,
+    ) -> Option<Endpoint>;
+
+    /// Who has an inner address in a VPC; `vni` is the last word of the VXLAN header.
+    fn inner<T: Tables>(tables: &T, vni: u32, address: Self::Address) -> Option<Reference>;
+
+    /// Whether an address may be inside.
+    fn is_inside(hull: &Hull, address: Self::Address) -> bool;
+
+    /// The seeded flow hash; `ends` holds ports and protocol.
+    fn hash(seed: &[u64; 2], source: Self::Address, destination: Self::Address, ends: u64) -> u64;
+
+    /// Sets one address and the TTL or hop limit of the packet at `at`. `delta` is
+    /// what both add to the IPv4 header checksum.
+    fn rewrite<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        side: Side,
+        address: &Address,
+        ttl: u8,
+        delta: u16,
+    ) -> Result<(), Reason>;
+
+    /// Swaps source and destination of the packet at `at` and sets its TTL: an answer.
+    fn turn_round<P: Packet>(packet: &mut P, at: usize, ttl: u8) -> Result<(), Reason>;
+}

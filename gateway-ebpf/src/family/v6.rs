@@ -1,0 +1,149 @@
+//! IPv6 (RFC 8200).
+
+use gateway_common::{Address, Endpoint, EndpointKey, Hull, Reason, Reference, WideSlot};
+
+use super::{Family, Side};
+use crate::{
+    bucket, hash,
+    headers::{Ethernet, Icmp, Ipv6},
+    packet::{Packet, Tables},
+    stages::{
+        endpoint,
+        parse::{self, Flow},
+    },
+};
+
+/// IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V6;
+
+impl Family for V6 {
+    /// Two words are loaded and compared faster than four.
+    type Address = [u64; 2];
+
+    const KIND: u16 = Ethernet::IPV6;
+    const LEN: usize = Ipv6::LEN;
+    const ICMP: u8 = Ipv6::ICMP;
+    const ECHO_REQUEST: u8 = Icmp::V6_ECHO_REQUEST;
+    const ECHO_REPLY: u8 = Icmp::V6_ECHO_REPLY;
+    const ICMP_COVERS_ADDRESSES: bool = true;
+
+    #[inline(always)]
+    fn address(&[a, b, c, d]: &Address) -> [u64; 2] {
+        [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32]
+    }
+
+    #[inline(always)]
+    fn words([a, b]: [u64; 2]) -> Address {
+        [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32]
+    }
+
+    #[inline(always)]
+    fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
+        let ip = packet.need::<Ipv6>(at)?;
+        let word = u32::from_be(ip.version_class_flow);
+        let payload = u16::from_be(ip.payload_length) as usize;
+        let mut flow = Flow {
+            source: ip.source,
+            destination: ip.destination,
+            ports: 0,
+            length: (Ipv6::LEN + payload) as u16,
+            protocol: ip.next_header,
+            ttl: ip.hop_limit,
+            tos: (word >> 20) as u8,
+            tcp_flags: 0,
+            fragment: 0,
+            extensions: 0,
+        };
+        if word >> 28 != 6 {
+            return Err(Reason::IpVersion);
+        }
+        // Jumbograms have length 0 (RFC 2675): they are cut short, too.
+        if Ipv6::LEN + payload > packet.len() - at || payload > Ipv6::LONGEST_PAYLOAD {
+            return Err(Reason::Truncated);
+        }
+        if Ipv6::is_extension(flow.protocol) {
+            return Err(Reason::ExtensionHeader);
+        }
+        parse::layer4(packet, at, &mut flow)?;
+        Ok(flow)
+    }
+
+    #[inline(always)]
+    fn destination<P: Packet>(packet: &P, at: usize) -> Option<[u64; 2]> {
+        let ip = packet.view::<Ipv6>(at)?;
+        (u32::from_be(ip.version_class_flow) >> 28 == 6).then_some(ip.destination)
+    }
+
+    #[inline(always)]
+    fn endpoint_at<T: Tables>(tables: &T, address: [u64; 2]) -> Option<Endpoint> {
+        bucket::find_wide(WideSlot::PUBLIC, address, |place| tables.addresses(place)).map(Endpoint)
+    }
+
+    #[inline(always)]
+    fn endpoint<T: Tables>(
+        tables: &T,
+        address: [u64; 2],
+        protocol: u8,
+        port: u16,
+    ) -> Option<Endpoint> {
+        let found = Self::endpoint_at(tables, address)?;
+        if port != 0 {
+            let key = EndpointKey::v6(found.number(), protocol, port);
+            if let Some(service) = endpoint::get(tables, key) {
+                return Some(service);
+            }
+        }
+        Some(found)
+    }
+
+    #[inline(always)]
+    fn inner<T: Tables>(tables: &T, vni: u32, address: [u64; 2]) -> Option<Reference> {
+        let scope = vni & gateway_common::VNI_MASK;
+        bucket::find_wide(scope, address, |place| tables.addresses(place)).map(Reference)
+    }
+
+    #[inline(always)]
+    fn is_inside(&[a, b, mask_a, mask_b]: &Hull, address: [u64; 2]) -> bool {
+        let (prefix, mask) = (
+            a as u64 | (b as u64) << 32,
+            mask_a as u64 | (mask_b as u64) << 32,
+        );
+        address[0] & mask == prefix
+    }
+
+    #[inline(always)]
+    fn hash(seed: &[u64; 2], source: [u64; 2], destination: [u64; 2], ends: u64) -> u64 {
+        let [a, b] = [hash::mix(seed[0], source), hash::mix(seed[1], destination)];
+        hash::flow(seed, a ^ b.rotate_left(32), ends)
+    }
+
+    #[inline(always)]
+    fn rewrite<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        side: Side,
+        address: &Address,
+        ttl: u8,
+        _delta: u16,
+    ) -> Result<(), Reason> {
+        let [a, b] = Self::address(address);
+        let ip = packet.need_mut::<Ipv6>(at)?;
+        match side {
+            Side::Source => (ip.source[0], ip.source[1]) = (a, b),
+            Side::Destination => (ip.destination[0], ip.destination[1]) = (a, b),
+        }
+        ip.hop_limit = ttl;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn turn_round<P: Packet>(packet: &mut P, at: usize, ttl: u8) -> Result<(), Reason> {
+        let ip = packet.need_mut::<Ipv6>(at)?;
+        let ([a, b], [c, d]) = (ip.source, ip.destination);
+        (ip.source[0], ip.source[1]) = (c, d);
+        (ip.destination[0], ip.destination[1]) = (a, b);
+        ip.hop_limit = ttl;
+        Ok(())
+    }
+}
