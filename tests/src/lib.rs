@@ -3,10 +3,12 @@
 pub mod bench;
 pub mod capture;
 pub mod cases;
+pub mod fuzz;
 pub mod harness;
 pub mod journey;
 pub mod lab;
 pub mod listen;
+pub mod oracle;
 pub mod order;
 pub mod packet;
 pub mod peer;

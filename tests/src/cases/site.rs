@@ -106,13 +106,19 @@ impl Site {
     /// All sites.
     pub const ALL: [Self; 3] = [Self::Usual, Self::NoUplink, Self::Inconsistent];
 
-    /// What the agent would write.
-    pub fn tables(self) -> Tables {
-        let topology = topology();
+    /// What netlink would say there.
+    pub fn reachability(self) -> Reachability {
         let mut reach = reachability();
         if self == Self::NoUplink {
             reach.uplinks[0].mac = None;
         }
+        reach
+    }
+
+    /// What the agent would write.
+    pub fn tables(self) -> Tables {
+        let topology = topology();
+        let reach = self.reachability();
         let mut tables = model::build(&topology, &topology.gateways[0], &reach);
         if self == Self::Inconsistent {
             corrupt(&mut tables);

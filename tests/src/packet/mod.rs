@@ -8,7 +8,7 @@ mod frame;
 mod layers;
 mod sum;
 mod verify;
-mod walk;
+pub(crate) mod walk;
 
 pub use diff::{describe, diff};
 pub use frame::{Frame, eth};

@@ -4,7 +4,7 @@ use super::layers::protocol;
 
 /// What lies in a stretch of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Ethernet,
     Vlan,
     Arp,
@@ -19,19 +19,19 @@ pub(super) enum Kind {
 
 /// A header, or what is behind the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) kind: Kind,
+pub(crate) struct Part {
+    pub(crate) kind: Kind,
     /// First byte of the header.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// First byte behind the header.
-    pub(super) end: usize,
+    pub(crate) end: usize,
     /// First byte behind all that the header covers.
-    pub(super) reach: usize,
+    pub(crate) reach: usize,
 }
 
 /// The parts of a frame from the outside in. A header that the frame does not
 /// have in full is payload.
-pub(super) fn walk(frame: &[u8]) -> Vec<Part> {
+pub(crate) fn walk(frame: &[u8]) -> Vec<Part> {
     let mut walker = Walker {
         frame,
         parts: Vec::new(),
@@ -41,7 +41,7 @@ pub(super) fn walk(frame: &[u8]) -> Vec<Part> {
 }
 
 /// The big-endian word at `at`.
-pub(super) fn word(frame: &[u8], at: usize) -> u16 {
+pub(crate) fn word(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([frame[at], frame[at + 1]])
 }
 

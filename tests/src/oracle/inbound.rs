@@ -1,0 +1,135 @@
+//! From the public network to an instance.
+
+use std::net::IpAddr;
+
+use gateway_common::Reason;
+use lingyun::config::InstanceId;
+
+use super::{
+    Fate, Oracle, Owner, Way, hash, parse,
+    parse::other_ethertype,
+    site::Address,
+    wire::{Ethernet, Packet, ethertype, protocol},
+};
+
+/// Who gets a packet, and as what.
+struct Receiver {
+    owner: Owner,
+    instance: InstanceId,
+    /// The port there, if it is not the same.
+    port: Option<u16>,
+}
+
+impl Oracle {
+    /// A frame from the public network.
+    pub(super) fn from_public(&self, device: u32, bytes: &[u8]) -> Result<Fate, Reason> {
+        let frame = parse::frame(bytes)?;
+        match frame.kind {
+            ethertype::IPV4 if frame.is_for_many() => return Err(Reason::L2Multicast),
+            ethertype::IPV4 => {}
+            ethertype::ARP => return self.arp_from_public(device, frame),
+            kind => return Err(other_ethertype(kind)),
+        }
+        let packet = parse::header(&frame.body)?;
+        let understood = parse::plain_header(&packet).and_then(|()| parse::complete(&packet));
+        let says_for_whom = packet.version == 4 && packet.header_words >= 5;
+        let address = self.site.addresses.get(&packet.destination());
+        if says_for_whom && address.is_none() {
+            return Err(Reason::NotOurs);
+        }
+        understood?;
+        let address = *address.expect("a packet that is understood says for whom it is");
+        let hash = hash::flow(self.site.topology.seed, &packet);
+        match (self.service_of(&packet), address) {
+            (Some(service), _) => {
+                let receiver = self.backend(service, &packet, hash)?;
+                self.deliver(frame, packet, &receiver, hash)
+            }
+            (None, Address::Floating(index)) => {
+                let receiver = Receiver {
+                    owner: Owner::Floating(index),
+                    instance: self.site.topology.floating_ips[index].instance,
+                    port: None,
+                };
+                self.deliver(frame, packet, &receiver, hash)
+            }
+            (None, Address::Gateway) => self.ask_gateway(frame, packet),
+        }
+    }
+
+    /// The load balancer that listens where a packet goes.
+    fn service_of(&self, packet: &Packet) -> Option<usize> {
+        let (_, port) = packet.ports()?;
+        let listener = (packet.destination(), packet.protocol, port);
+        self.site.services.get(&listener).copied()
+    }
+
+    /// An address where nobody is but the gateway itself.
+    fn ask_gateway(&self, mut frame: Ethernet, packet: Packet) -> Result<Fate, Reason> {
+        match packet.protocol {
+            _ if packet.is_fragment() => Err(Reason::Fragment),
+            protocol::ICMP => {
+                frame.body = self.echo_reply(packet)?.bytes();
+                std::mem::swap(&mut frame.source, &mut frame.destination);
+                Ok(Fate::Answered(Reason::EchoReply, frame.bytes()))
+            }
+            _ => Err(Reason::NoService),
+        }
+    }
+
+    /// The backend of a load balancer for a flow.
+    fn backend(&self, service: usize, packet: &Packet, hash: u64) -> Result<Receiver, Reason> {
+        if packet.is_fragment() {
+            // The others would not find their way.
+            return Err(Reason::Fragment);
+        }
+        let ring = &self.site.rings[service];
+        let slot = hash::slot(hash, ring.len());
+        let position = *ring.get(slot).ok_or(Reason::NoBackend)?;
+        let backend = self.site.topology.load_balancers[service].backends[position];
+        Ok(Receiver {
+            owner: Owner::Backend(service, position),
+            instance: backend.instance,
+            port: Some(backend.port),
+        })
+    }
+
+    /// Sends a packet to an instance: destination translated, in a tunnel to its host.
+    fn deliver(
+        &self,
+        mut frame: Ethernet,
+        mut packet: Packet,
+        receiver: &Receiver,
+        hash: u64,
+    ) -> Result<Fate, Reason> {
+        let instance = self.site.topology.instance(receiver.instance);
+        let vpc = &self.site.topology.vpcs[receiver.instance.vpc];
+        let link = self.site.to_host(instance.host).ok_or(Reason::NoNextHop)?;
+        // Padding of short frames rides along.
+        if frame.body.len() + super::tunnel::OVERHEAD > link.mtu {
+            return Err(Reason::TooBig);
+        }
+        if packet.ttl <= 1 {
+            return Err(Reason::TtlExceeded);
+        }
+        let IpAddr::V4(address) = instance.ip else {
+            unreachable!("instances have IPv4 addresses");
+        };
+        packet.change(|packet| {
+            packet.ttl -= 1;
+            packet.destination = address;
+            if let Some(port) = receiver.port {
+                packet.set_destination_port(port);
+            }
+        });
+        frame.destination = instance.mac.0;
+        frame.source = vpc.router_mac.0;
+        frame.body = packet.bytes();
+        Ok(Fate::Sent {
+            device: link.device,
+            frame: self.into_tunnel(&frame, packet.tos, vpc.vni, instance.host, link, hash),
+            owner: receiver.owner,
+            way: Way::In,
+        })
+    }
+}

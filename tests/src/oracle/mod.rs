@@ -1,0 +1,101 @@
+//! A model of the gateway, written for clarity: what must become of a frame, from the
+//! topology alone.
+//!
+//! It shares no code with the packet path, and none with the agent's tables: headers
+//! are read into owned values, checksums are summed anew, everything is looked up by
+//! its name in plain maps. Only the ring is the agent's, which has tests of its own.
+//! The fuzzer compares gateways with it, frame by frame.
+
+mod answers;
+mod hash;
+mod inbound;
+mod outbound;
+mod parse;
+mod site;
+mod sums;
+mod tunnel;
+mod wire;
+
+use gateway_common::Reason;
+use lingyun::{
+    config::{Gateway, Topology},
+    reachability::Reachability,
+};
+
+use crate::cases::Program;
+use site::Site;
+
+/// What must become of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It ends here, passed to the kernel or dropped.
+    Ends(Reason),
+    /// This frame goes back to where it came from.
+    Answered(Reason, Vec<u8>),
+    /// It is sent on.
+    Sent {
+        /// Kernel's index of the interface that it leaves by.
+        device: u32,
+        /// The frame that leaves.
+        frame: Vec<u8>,
+        /// Whose traffic it is.
+        owner: Owner,
+        /// Which way it goes.
+        way: Way,
+    },
+}
+
+/// Whose traffic a packet is counted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A backend of a load balancer: the indices of both.
+    Backend(usize, usize),
+    /// A floating IP's, by its index.
+    Floating(usize),
+}
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To an instance.
+    In,
+    /// To the public network.
+    Out,
+}
+
+/// A gateway as it should be.
+#[derive(Debug)]
+pub struct Oracle {
+    site: Site,
+}
+
+impl Oracle {
+    /// The gateway `gateway` of a topology, in these surroundings.
+    pub fn new(topology: Topology, gateway: Gateway, reach: Reachability) -> Self {
+        Self {
+            site: Site::new(topology, gateway, reach),
+        }
+    }
+
+    /// What must become of a frame that arrives at a program by the interface with
+    /// this index.
+    pub fn fate(&self, program: Program, device: u32, frame: &[u8]) -> Fate {
+        let result = match program {
+            Program::Public => self.from_public(device, frame),
+            Program::Underlay => self.from_underlay(frame),
+            Program::SingleArm => match self.from_underlay(frame) {
+                Err(reason) if is_no_tunnel(reason) => self.from_public(device, frame),
+                result => result,
+            },
+        };
+        result.unwrap_or_else(Fate::Ends)
+    }
+}
+
+/// Whether a frame turned out to be none of the underlay's tunnels.
+fn is_no_tunnel(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NotIp | Reason::L2Multicast | Reason::NotOurs | Reason::NotVxlan
+    )
+}

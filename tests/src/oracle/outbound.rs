@@ -1,0 +1,148 @@
+//! From an instance to the public network.
+
+use std::net::IpAddr;
+
+use gateway_common::Reason;
+use lingyun::config::InstanceId;
+
+use super::{
+    Fate, Oracle, Owner, Way, parse,
+    tunnel::Tunnelled,
+    wire::{Packet, ethertype, protocol},
+};
+
+/// As whom an instance appears.
+struct Appearance {
+    owner: Owner,
+    address: IpAddr,
+    /// Its port, if it is not the same.
+    port: Option<u16>,
+}
+
+impl Oracle {
+    /// A frame from the underlay.
+    pub(super) fn from_underlay(&self, bytes: &[u8]) -> Result<Fate, Reason> {
+        let tunnelled = self.open(bytes)?;
+        match tunnelled.inner.kind {
+            ethertype::IPV4 => {}
+            ethertype::ARP => return self.arp_from_instance(tunnelled),
+            _ => return Err(Reason::InnerNotIp),
+        }
+        let packet = parse::header(&tunnelled.inner.body)?;
+        parse::plain_header(&packet)?;
+        parse::complete(&packet)?;
+        let sender = self.sender(&tunnelled, packet.source())?;
+        let (vpc, instance) = (
+            &self.site.topology.vpcs[sender.vpc],
+            self.site.topology.instance(sender),
+        );
+        if tunnelled.inner.destination != vpc.router_mac.0 {
+            return Err(Reason::InnerNotForRouter);
+        }
+        if tunnelled.inner.source != instance.mac.0 {
+            return Err(Reason::SpoofedMac);
+        }
+        let to_router = self
+            .site
+            .routers
+            .contains(&(sender.vpc, packet.destination()));
+        if to_router && packet.protocol == protocol::ICMP && !packet.is_fragment() {
+            let mut inner = tunnelled.inner.clone();
+            inner.body = self.echo_reply(packet)?.bytes();
+            std::mem::swap(&mut inner.source, &mut inner.destination);
+            let answer = tunnelled.turn_round(&inner);
+            return Ok(Fate::Answered(Reason::InnerEchoReply, answer));
+        }
+        if vpc
+            .cidrs
+            .iter()
+            .any(|cidr| cidr.contains(&packet.destination()))
+        {
+            return Err(Reason::InsideRoute);
+        }
+        let appearance = self.appearance(sender, &packet)?;
+        self.send_out(tunnelled, packet, &appearance)
+    }
+
+    /// The instance that a tunnel's frame is from: the address says who, and it must
+    /// come from where that one lives.
+    pub(super) fn sender(&self, from: &Tunnelled, address: IpAddr) -> Result<InstanceId, Reason> {
+        let vpc = *self
+            .site
+            .vpcs
+            .get(&from.vxlan.vni)
+            .ok_or(Reason::UnknownVni)?;
+        let id = *self
+            .site
+            .instances
+            .get(&(vpc, address))
+            .ok_or(Reason::UnknownSource)?;
+        let host = &self.site.topology.hosts[self.site.topology.instance(id).host];
+        if from.outer_packet.source() != host.vtep {
+            return Err(Reason::SpoofedVtep);
+        }
+        Ok(id)
+    }
+
+    /// As whom a packet of an instance leaves: as the service that it answers for, or
+    /// as its floating IP. Never as itself.
+    fn appearance(&self, sender: InstanceId, packet: &Packet) -> Result<Appearance, Reason> {
+        if let Some((port, _)) = packet.ports() {
+            let sends = (sender, packet.protocol, port);
+            if let Some(&(service, position)) = self.site.serving.get(&sends) {
+                if packet.is_fragment() {
+                    return Err(Reason::Fragment);
+                }
+                let listener = &self.site.topology.load_balancers[service];
+                return Ok(Appearance {
+                    owner: Owner::Backend(service, position),
+                    address: listener.vip,
+                    port: Some(listener.port),
+                });
+            }
+        }
+        let index = *self.site.floating.get(&sender).ok_or(Reason::NoReverse)?;
+        Ok(Appearance {
+            owner: Owner::Floating(index),
+            address: self.site.topology.floating_ips[index].ip,
+            port: None,
+        })
+    }
+
+    /// Sends a packet to the public network, source translated.
+    fn send_out(
+        &self,
+        tunnelled: Tunnelled,
+        mut packet: Packet,
+        appearance: &Appearance,
+    ) -> Result<Fate, Reason> {
+        let mut frame = tunnelled.inner;
+        let link = self.site.to_public(tunnelled.vxlan.source_port);
+        let link = link.ok_or(Reason::NoNextHop)?;
+        if frame.body.len() > link.mtu {
+            return Err(Reason::TooBig);
+        }
+        if packet.ttl <= 1 {
+            return Err(Reason::TtlExceeded);
+        }
+        let IpAddr::V4(address) = appearance.address else {
+            unreachable!("public addresses are IPv4 ones");
+        };
+        packet.change(|packet| {
+            packet.ttl -= 1;
+            packet.source = address;
+            if let Some(port) = appearance.port {
+                packet.set_source_port(port);
+            }
+        });
+        frame.destination = link.next_hop;
+        frame.source = link.our_mac;
+        frame.body = packet.bytes();
+        Ok(Fate::Sent {
+            device: link.device,
+            frame: frame.bytes(),
+            owner: appearance.owner,
+            way: Way::Out,
+        })
+    }
+}
