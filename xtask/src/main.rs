@@ -8,6 +8,7 @@ mod bench;
 mod bpf;
 mod build;
 mod doctor;
+mod fuzz;
 mod host;
 mod packages;
 mod process;
@@ -46,6 +47,8 @@ enum Command {
     Down,
     /// Measure: nanoseconds a packet, beside the least that any program must pay.
     Bench(bench::Arguments),
+    /// Random frames against a model of the gateway, as long as one likes.
+    Fuzz(fuzz::Arguments),
     /// Run every test and end with one line that counts them.
     Test(test::Arguments),
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments).map(|()| true),
         Command::Down => run::down().map(|()| true),
         Command::Bench(arguments) => bench::bench(&arguments).map(|()| true),
+        Command::Fuzz(arguments) => fuzz::fuzz(&arguments).map(|()| true),
         Command::Test(arguments) => test::test(&arguments),
     };
     match result {

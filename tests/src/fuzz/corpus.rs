@@ -13,10 +13,10 @@ use super::{Arrival, SHORTEST};
 use crate::cases::Program;
 
 /// Frames in the order in which a gateway sees them.
-pub type History = Vec<Arrival>;
+pub(super) type History = Vec<Arrival>;
 
 /// Findings of the past, which every test run tries again.
-pub fn corpus() -> Result<Vec<(PathBuf, History)>> {
+pub(super) fn corpus() -> Result<Vec<(PathBuf, History)>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut files: Vec<PathBuf> = fs::read_dir(&folder)
         .with_context(|| format!("cannot list {}", folder.display()))?
@@ -34,7 +34,7 @@ pub fn corpus() -> Result<Vec<(PathBuf, History)>> {
 }
 
 /// Reads a history.
-pub fn load(path: &Path) -> Result<History> {
+pub(super) fn load(path: &Path) -> Result<History> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut history = History::new();
@@ -50,7 +50,7 @@ pub fn load(path: &Path) -> Result<History> {
 }
 
 /// Writes a history into a folder, under a name of its own, and says where.
-pub fn save(folder: &Path, history: &[Arrival], comment: &str) -> Result<PathBuf> {
+pub(super) fn save(folder: &Path, history: &[Arrival], comment: &str) -> Result<PathBuf> {
     let mut text = String::new();
     for line in comment.lines() {
         let _ = writeln!(text, "# {line}");
@@ -78,7 +78,7 @@ pub(super) fn in_words(arrival: &Arrival) -> String {
 }
 
 /// The arrival that a line tells: a program and the frame's bytes.
-pub fn parse_arrival(line: &str) -> Result<Arrival> {
+pub(super) fn parse_arrival(line: &str) -> Result<Arrival> {
     let Some((word, hex)) = line.split_once([' ', ':']) else {
         bail!("`{line}` is not of the form `public 0200…`");
     };
@@ -94,7 +94,7 @@ pub fn parse_arrival(line: &str) -> Result<Arrival> {
             u8::from_str_radix(pair, 16).with_context(|| format!("`{pair}` is not a byte"))
         })
         .collect::<Result<Vec<u8>>>()?;
-    if digits.len() % 2 != 0 || frame.len() < SHORTEST {
+    if !digits.len().is_multiple_of(2) || frame.len() < SHORTEST {
         bail!("a frame has whole bytes, at least {SHORTEST}");
     }
     Ok(Arrival { program, frame })

@@ -4,13 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use gateway_common::Reason;
 
+use super::PROGRAMS;
 use crate::{
     cases::Program,
     oracle::{Fate, Way},
 };
-
-/// The programs, in the order of the table's columns.
-const PROGRAMS: [Program; 3] = [Program::Public, Program::Underlay, Program::SingleArm];
 
 /// How many frames took each exit, by program.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Arrival, Disagreement, Mutator, Rig, SHORTEST};
+use super::{Arrival, Disagreement, Rig, SHORTEST, mutate::Mutator};
 
 /// Sends a history to a gateway that was just started. The first disagreement, if
 /// there is one.
@@ -19,7 +19,7 @@ pub(super) fn replay(rig: &mut Rig, history: &[Arrival]) -> Result<Option<Disagr
 
 /// The smallest history found with which a gateway still disagrees with the oracle,
 /// in any way; nothing if it does not with `history`.
-pub fn minimise(
+pub(super) fn minimise(
     rig: &mut Rig,
     mutator: &Mutator,
     history: Vec<Arrival>,

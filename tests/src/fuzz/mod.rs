@@ -1,8 +1,8 @@
 //! Frames that nobody thought of, against a model of the gateway.
 //!
-//! [`Mutator`] makes them from the fixtures' frames, [`Rig`] sends each to a gateway
+//! `mutate` makes them from the fixtures' frames, [`Rig`] sends each to a gateway
 //! (the packet path on the host, or the program in the kernel) and asks the
-//! [oracle](crate::oracle) what should have become of it; [`minimise`] makes a finding
+//! [oracle](crate::oracle) what should have become of it; `minimise` makes a finding
 //! small. `tests/stages.rs` and `tests/fixtures.rs` run it for a moment in every test
 //! run, [`run`] as long as one likes (`cargo xtask fuzz`).
 
@@ -12,17 +12,19 @@ mod minimise;
 mod mutate;
 mod rig;
 pub mod run;
+mod sound;
 mod subject;
 mod words;
 
-pub use corpus::{History, corpus, load, parse_arrival, save};
 pub use coverage::Coverage;
-pub use minimise::minimise;
-pub use mutate::Mutator;
 pub use rig::{Disagreement, Rig};
 pub use subject::{HostSubject, KernelSubject, Subject};
 
-use crate::cases::Program;
+use anyhow::{Context, Result, bail};
+use fastrand::Rng;
+
+use crate::cases::{Program, site};
+use mutate::Mutator;
 
 /// A frame and where it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,4 +36,149 @@ pub struct Arrival {
 }
 
 /// A test run in the kernel refuses less than an Ethernet header.
-pub const SHORTEST: usize = 14;
+const SHORTEST: usize = 14;
+
+/// All programs.
+const PROGRAMS: [Program; 3] = [Program::Public, Program::Underlay, Program::SingleArm];
+
+/// Sends frames to a gateway, the same ones in every run. The first finding is an
+/// error, made small.
+pub fn short(rig: &mut Rig, frames: usize) -> Result<Coverage> {
+    const SEED: u64 = 1;
+    let mutator = Mutator::new(&site::topology(), &PROGRAMS);
+    let mut random = Rng::with_seed(SEED);
+    let mut coverage = Coverage::default();
+    let mut history = Vec::new();
+    rig.reset()?;
+    for _ in 0..frames {
+        let arrival = mutator.next(&mut random);
+        history.push(arrival.clone());
+        match rig.send(&arrival)? {
+            Ok(fate) => coverage.count(arrival.program, &fate),
+            Err(noticed) => {
+                let small = minimise::minimise(rig, &mutator, history)?;
+                let (history, finding) = small.unwrap_or((Vec::new(), noticed));
+                bail!("{finding}\n{}", run::how_to_replay(&history));
+            }
+        }
+    }
+    Ok(coverage)
+}
+
+/// Sends what was found in the past (`tests/corpus/`).
+pub fn replay_corpus(rig: &mut Rig) -> Result<()> {
+    for (path, history) in corpus::corpus()? {
+        if let Some(finding) = minimise::replay(rig, &history)? {
+            bail!("{}: {finding}", path.display());
+        }
+    }
+    rig.reset().context("cannot start a gateway anew")
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_common::Reason;
+
+    use super::{
+        subject::{Outcome, Totals},
+        *,
+    };
+    use crate::{cases::site::Site, harness::Action};
+
+    /// A gateway with a fault.
+    struct Faulty {
+        host: HostSubject,
+        outcome: fn(&Arrival, &mut Outcome),
+        totals: fn(&mut Totals),
+    }
+
+    impl Subject for Faulty {
+        fn name(&self) -> &'static str {
+            "faulty"
+        }
+
+        fn reset(&mut self) -> Result<()> {
+            self.host.reset()
+        }
+
+        fn send(&mut self, arrival: &Arrival) -> Result<Outcome> {
+            let mut outcome = self.host.send(arrival)?;
+            (self.outcome)(arrival, &mut outcome);
+            Ok(outcome)
+        }
+
+        fn totals(&self) -> Result<Totals> {
+            let mut totals = self.host.totals()?;
+            (self.totals)(&mut totals);
+            Ok(totals)
+        }
+    }
+
+    /// What is found in a gateway with this fault.
+    fn finding(outcome: fn(&Arrival, &mut Outcome), totals: fn(&mut Totals)) -> String {
+        let host = HostSubject::new(Site::Usual);
+        let faulty = Faulty {
+            host,
+            outcome,
+            totals,
+        };
+        let mut rig = Rig::new(Site::Usual, Box::new(faulty));
+        let result = short(&mut rig, 20_000);
+        format!("{:#}", result.expect_err("the fault must be found"))
+    }
+
+    #[test]
+    fn without_a_fault_nothing_is_found() {
+        let mut rig = Rig::new(Site::Usual, Box::new(HostSubject::new(Site::Usual)));
+        let coverage = short(&mut rig, 20_000).unwrap();
+        assert_eq!(coverage.frames(), 20_000);
+    }
+
+    #[test]
+    fn a_wrong_byte_is_found_and_made_small() {
+        let ttl = |_: &Arrival, outcome: &mut Outcome| {
+            if outcome.action == Action::Transmit && outcome.frame.len() > 100 {
+                outcome.frame[100] ^= 1;
+            }
+        };
+        let text = finding(ttl, |_| {});
+        assert!(text.contains("frames differ from byte 100 on"), "{text}");
+        assert_eq!(text.matches("--frame").count(), 1, "{text}");
+        // 101 bytes are enough, two digits each.
+        let hex = text.rsplit(':').next().unwrap();
+        assert!(hex.len() <= 220, "{text}");
+    }
+
+    #[test]
+    fn a_wrong_verdict_and_a_wrong_device_are_found() {
+        let passes = |_: &Arrival, outcome: &mut Outcome| {
+            if outcome.action == Action::Drop {
+                outcome.action = Action::Pass;
+            }
+        };
+        assert!(finding(passes, |_| {}).contains("found Pass"));
+        let elsewhere = |_: &Arrival, outcome: &mut Outcome| {
+            if let Action::Redirect(device) = &mut outcome.action {
+                *device += 1;
+            }
+        };
+        assert!(finding(elsewhere, |_| {}).contains("found Redirect"));
+    }
+
+    #[test]
+    fn a_wrong_counter_is_found() {
+        let uncounted = |totals: &mut Totals| {
+            totals.reasons.remove(&Reason::TtlExceeded);
+        };
+        let text = finding(|_, _| {}, uncounted);
+        assert!(text.contains("TtlExceeded: expected Some"), "{text}");
+    }
+
+    #[test]
+    fn a_panic_is_a_finding() {
+        let panics = |arrival: &Arrival, _: &mut Outcome| {
+            assert!(arrival.frame.len() < 300, "too much for it");
+        };
+        assert!(finding(panics, |_| {}).contains("a panic"));
+    }
+}

@@ -86,7 +86,7 @@ fn fields(kind: Kind) -> &'static [(usize, usize, Field)] {
 
 /// Makes random arrivals.
 #[derive(Clone, Debug)]
-pub struct Mutator {
+pub(super) struct Mutator {
     seeds: Vec<Arrival>,
     words: Words,
 }
@@ -94,7 +94,7 @@ pub struct Mutator {
 impl Mutator {
     /// From the frames of all fixtures that arrive at one of `programs`, and the names
     /// and numbers of a topology.
-    pub fn new(topology: &Topology, programs: &[Program]) -> Self {
+    pub(super) fn new(topology: &Topology, programs: &[Program]) -> Self {
         let steps = cases::all().into_iter().flat_map(|case| case.steps);
         let mut seeds: Vec<Arrival> = steps
             .filter(|step| step.input.len() >= SHORTEST)
@@ -119,7 +119,7 @@ impl Mutator {
     }
 
     /// The next arrival.
-    pub fn next(&self, random: &mut Rng) -> Arrival {
+    pub(super) fn next(&self, random: &mut Rng) -> Arrival {
         let seed = &self.seeds[random.usize(..self.seeds.len())];
         let program = seed.program;
         if random.u8(..) < 4 {
@@ -372,12 +372,11 @@ fn fit_lengths(frame: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cases::site;
+    use crate::{cases::site, fuzz::PROGRAMS};
 
     #[test]
     fn one_seed_makes_the_same_frames() {
-        let all = [Program::Public, Program::Underlay, Program::SingleArm];
-        let mutator = Mutator::new(&site::topology(), &all);
+        let mutator = Mutator::new(&site::topology(), &PROGRAMS);
         let frames = |seed| {
             let mut random = Rng::with_seed(seed);
             (0..1_000)

@@ -7,10 +7,10 @@ use std::{
 
 use anyhow::Result;
 use gateway_common::Outcome as Ending;
-use lingyun::model::Label;
+use lingyun::{config::Topology, model::Label};
 
 use super::{
-    Arrival,
+    Arrival, sound,
     subject::{Outcome, Subject, Totals},
 };
 use crate::{
@@ -47,6 +47,7 @@ impl fmt::Display for Disagreement {
 pub struct Rig {
     subject: Box<dyn Subject + Send>,
     oracle: Oracle,
+    topology: Topology,
     labels: Vec<Label>,
     /// What the gateway should have counted.
     books: Totals,
@@ -61,7 +62,8 @@ impl Rig {
         let gateway = topology.gateways[0].clone();
         Self {
             subject,
-            oracle: Oracle::new(topology, gateway, site.reachability()),
+            oracle: Oracle::new(topology.clone(), gateway, site.reachability()),
+            topology,
             labels: site.tables().labels,
             books: Totals::default(),
             since_audit: 0,
@@ -108,7 +110,9 @@ impl Rig {
         let Ok((outcome, fate)) = catch_unwind(both) else {
             return Ok(Err(disagreement("a panic, see above".into())));
         };
-        let mut judged = judge(frame, &fate, &outcome?);
+        let outcome = outcome?;
+        let mut judged = judge(frame, &fate, &outcome)
+            .and_then(|()| sound::check(&self.topology, frame, &fate, &outcome));
         self.book(arrival, &fate);
         self.since_audit += 1;
         if judged.is_ok() && self.since_audit >= self.between_audits {

@@ -14,9 +14,10 @@ use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 
 use super::{
-    Arrival, Coverage, Disagreement, HostSubject, KernelSubject, Mutator, Rig,
+    Arrival, Coverage, Disagreement, HostSubject, KernelSubject, PROGRAMS, Rig,
     corpus::{self, History},
     minimise::{minimise, replay},
+    mutate::Mutator,
 };
 use crate::{
     cases::{
@@ -122,7 +123,7 @@ fn fuzz(arguments: &Arguments) -> Result<bool> {
     );
     let programs = match arguments.program {
         Some(program) => vec![program],
-        None => vec![Program::Public, Program::Underlay, Program::SingleArm],
+        None => PROGRAMS.to_vec(),
     };
     let mutator = Mutator::new(&site::topology(), &programs);
     let started = Instant::now();
@@ -270,6 +271,17 @@ fn report(
         return Ok(());
     };
     println!("{disagreement}");
+    println!("{}", how_to_replay(&history));
+    if let Some(folder) = &arguments.save {
+        let path = corpus::save(folder, &history, &disagreement.to_string())
+            .context("cannot keep the finding")?;
+        println!("kept as {}", path.display());
+    }
+    Ok(())
+}
+
+/// What to type to see a finding again.
+pub(super) fn how_to_replay(history: &[Arrival]) -> String {
     let frames: Vec<String> = history
         .iter()
         .map(|arrival| {
@@ -279,11 +291,5 @@ fn report(
             )
         })
         .collect();
-    println!("replay: cargo xtask fuzz {}", frames.join(" "));
-    if let Some(folder) = &arguments.save {
-        let path = corpus::save(folder, &history, &disagreement.to_string())
-            .context("cannot keep the finding")?;
-        println!("kept as {}", path.display());
-    }
-    Ok(())
+    format!("replay: cargo xtask fuzz {}", frames.join(" "))
 }

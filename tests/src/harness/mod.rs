@@ -1,6 +1,5 @@
 //! Runs cases: on the library, and in the kernel.
 
-pub mod fuzz;
 mod host;
 mod judge;
 mod kernel;

@@ -6,8 +6,10 @@ use gateway_common::Reason;
 
 use super::{
     Fate, Oracle,
+    ip::{Own, Packet},
+    sums,
     tunnel::Tunnelled,
-    wire::{Arp, Ethernet, Mac, Packet},
+    wire::{Arp, Ethernet, Mac, word},
 };
 
 impl Oracle {
@@ -48,15 +50,21 @@ impl Oracle {
 
     /// The reply to an echo request. Only the gateway's own addresses are asked.
     pub(super) fn echo_reply(&self, mut packet: Packet) -> Result<Packet, Reason> {
-        let (kind, code) = (packet.body[0], packet.body[1]);
-        if (kind, code) != (8, 0) {
+        let (request, reply) = match packet.own {
+            Own::V4 { .. } => (8, 0),
+            Own::V6 { .. } => (128, 129),
+        };
+        if packet.body[..2] != [request, 0] {
             return Err(Reason::NoService);
         }
         packet.change(|packet| {
-            packet.body[0] = 0;
+            packet.body[0] = reply;
             packet.ttl = 64;
             std::mem::swap(&mut packet.source, &mut packet.destination);
         });
+        // A reply may be nothing but zeroes, of which all ones are the checksum.
+        let checksum = sums::nonzero(word(&packet.body, 2));
+        packet.body[2..4].copy_from_slice(&checksum.to_be_bytes());
         Ok(packet)
     }
 }

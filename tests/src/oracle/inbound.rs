@@ -1,15 +1,14 @@
 //! From the public network to an instance.
 
-use std::net::IpAddr;
-
 use gateway_common::Reason;
 use lingyun::config::InstanceId;
 
 use super::{
-    Fate, Oracle, Owner, Way, hash, parse,
-    parse::other_ethertype,
+    Fate, Oracle, Owner, Way, hash,
+    ip::Packet,
+    parse,
     site::Address,
-    wire::{Ethernet, Packet, ethertype, protocol},
+    wire::{Ethernet, ethertype},
 };
 
 /// Who gets a packet, and as what.
@@ -22,22 +21,22 @@ struct Receiver {
 
 impl Oracle {
     /// A frame from the public network.
-    pub(super) fn from_public(&self, device: u32, bytes: &[u8]) -> Result<Fate, Reason> {
+    pub(super) fn public_side(&self, device: u32, bytes: &[u8]) -> Result<Fate, Reason> {
         let frame = parse::frame(bytes)?;
         match frame.kind {
-            ethertype::IPV4 if frame.is_for_many() => return Err(Reason::L2Multicast),
-            ethertype::IPV4 => {}
+            ethertype::IPV4 | ethertype::IPV6 if frame.is_for_many() => {
+                return Err(Reason::L2Multicast);
+            }
+            ethertype::IPV4 | ethertype::IPV6 => {}
             ethertype::ARP => return self.arp_from_public(device, frame),
-            kind => return Err(other_ethertype(kind)),
+            kind => return Err(parse::other_ethertype(kind)),
         }
-        let packet = parse::header(&frame.body)?;
-        let understood = parse::plain_header(&packet).and_then(|()| parse::complete(&packet));
-        let says_for_whom = packet.version == 4 && packet.header_words >= 5;
-        let address = self.site.addresses.get(&packet.destination());
-        if says_for_whom && address.is_none() {
+        let packet = parse::header(&frame)?;
+        let address = self.site.addresses.get(&packet.destination);
+        if parse::says_for_whom(&packet) && address.is_none() {
             return Err(Reason::NotOurs);
         }
-        understood?;
+        parse::understood(&packet)?;
         let address = *address.expect("a packet that is understood says for whom it is");
         let hash = hash::flow(self.site.topology.seed, &packet);
         match (self.service_of(&packet), address) {
@@ -60,21 +59,21 @@ impl Oracle {
     /// The load balancer that listens where a packet goes.
     fn service_of(&self, packet: &Packet) -> Option<usize> {
         let (_, port) = packet.ports()?;
-        let listener = (packet.destination(), packet.protocol, port);
+        let listener = (packet.destination, packet.protocol, port);
         self.site.services.get(&listener).copied()
     }
 
     /// An address where nobody is but the gateway itself.
     fn ask_gateway(&self, mut frame: Ethernet, packet: Packet) -> Result<Fate, Reason> {
-        match packet.protocol {
-            _ if packet.is_fragment() => Err(Reason::Fragment),
-            protocol::ICMP => {
-                frame.body = self.echo_reply(packet)?.bytes();
-                std::mem::swap(&mut frame.source, &mut frame.destination);
-                Ok(Fate::Answered(Reason::EchoReply, frame.bytes()))
-            }
-            _ => Err(Reason::NoService),
+        if packet.is_fragment() {
+            return Err(Reason::Fragment);
         }
+        if !packet.is_icmp() {
+            return Err(Reason::NoService);
+        }
+        frame.body = self.echo_reply(packet)?.bytes();
+        std::mem::swap(&mut frame.source, &mut frame.destination);
+        Ok(Fate::Answered(Reason::EchoReply, frame.bytes()))
     }
 
     /// The backend of a load balancer for a flow.
@@ -104,20 +103,17 @@ impl Oracle {
     ) -> Result<Fate, Reason> {
         let instance = self.site.topology.instance(receiver.instance);
         let vpc = &self.site.topology.vpcs[receiver.instance.vpc];
-        let link = self.site.to_host(instance.host).ok_or(Reason::NoNextHop)?;
-        // Padding of short frames rides along.
-        if frame.body.len() + super::tunnel::OVERHEAD > link.mtu {
-            return Err(Reason::TooBig);
-        }
         if packet.ttl <= 1 {
             return Err(Reason::TtlExceeded);
         }
-        let IpAddr::V4(address) = instance.ip else {
-            unreachable!("instances have IPv4 addresses");
-        };
+        let link = self.site.to_host(instance.host).ok_or(Reason::NoNextHop)?;
+        // Padding of short frames rides along.
+        if frame.body.len() + self.overhead() > link.mtu {
+            return Err(Reason::TooBig);
+        }
         packet.change(|packet| {
             packet.ttl -= 1;
-            packet.destination = address;
+            packet.destination = instance.ip;
             if let Some(port) = receiver.port {
                 packet.set_destination_port(port);
             }
@@ -127,7 +123,7 @@ impl Oracle {
         frame.body = packet.bytes();
         Ok(Fate::Sent {
             device: link.device,
-            frame: self.into_tunnel(&frame, packet.tos, vpc.vni, instance.host, link, hash),
+            frame: self.encapsulate(&frame, packet.tos, vpc.vni, instance.host, link, hash),
             owner: receiver.owner,
             way: Way::In,
         })

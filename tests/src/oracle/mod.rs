@@ -9,6 +9,7 @@
 mod answers;
 mod hash;
 mod inbound;
+mod ip;
 mod outbound;
 mod parse;
 mod site;
@@ -81,10 +82,10 @@ impl Oracle {
     /// this index.
     pub fn fate(&self, program: Program, device: u32, frame: &[u8]) -> Fate {
         let result = match program {
-            Program::Public => self.from_public(device, frame),
-            Program::Underlay => self.from_underlay(frame),
-            Program::SingleArm => match self.from_underlay(frame) {
-                Err(reason) if is_no_tunnel(reason) => self.from_public(device, frame),
+            Program::Public => self.public_side(device, frame),
+            Program::Underlay => self.underlay_side(frame),
+            Program::SingleArm => match self.underlay_side(frame) {
+                Err(reason) if is_no_tunnel(reason) => self.public_side(device, frame),
                 result => result,
             },
         };

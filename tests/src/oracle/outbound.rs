@@ -5,11 +5,7 @@ use std::net::IpAddr;
 use gateway_common::Reason;
 use lingyun::config::InstanceId;
 
-use super::{
-    Fate, Oracle, Owner, Way, parse,
-    tunnel::Tunnelled,
-    wire::{Packet, ethertype, protocol},
-};
+use super::{Fate, Oracle, Owner, Way, ip::Packet, parse, tunnel::Tunnelled, wire::ethertype};
 
 /// As whom an instance appears.
 struct Appearance {
@@ -21,17 +17,16 @@ struct Appearance {
 
 impl Oracle {
     /// A frame from the underlay.
-    pub(super) fn from_underlay(&self, bytes: &[u8]) -> Result<Fate, Reason> {
+    pub(super) fn underlay_side(&self, bytes: &[u8]) -> Result<Fate, Reason> {
         let tunnelled = self.open(bytes)?;
         match tunnelled.inner.kind {
-            ethertype::IPV4 => {}
+            ethertype::IPV4 | ethertype::IPV6 => {}
             ethertype::ARP => return self.arp_from_instance(tunnelled),
             _ => return Err(Reason::InnerNotIp),
         }
-        let packet = parse::header(&tunnelled.inner.body)?;
-        parse::plain_header(&packet)?;
-        parse::complete(&packet)?;
-        let sender = self.sender(&tunnelled, packet.source())?;
+        let packet = parse::header(&tunnelled.inner)?;
+        parse::understood(&packet)?;
+        let sender = self.sender(&tunnelled, packet.source)?;
         let (vpc, instance) = (
             &self.site.topology.vpcs[sender.vpc],
             self.site.topology.instance(sender),
@@ -45,8 +40,8 @@ impl Oracle {
         let to_router = self
             .site
             .routers
-            .contains(&(sender.vpc, packet.destination()));
-        if to_router && packet.protocol == protocol::ICMP && !packet.is_fragment() {
+            .contains(&(sender.vpc, packet.destination));
+        if to_router && packet.is_icmp() && !packet.is_fragment() {
             let mut inner = tunnelled.inner.clone();
             inner.body = self.echo_reply(packet)?.bytes();
             std::mem::swap(&mut inner.source, &mut inner.destination);
@@ -56,7 +51,7 @@ impl Oracle {
         if vpc
             .cidrs
             .iter()
-            .any(|cidr| cidr.contains(&packet.destination()))
+            .any(|cidr| cidr.contains(&packet.destination))
         {
             return Err(Reason::InsideRoute);
         }
@@ -78,7 +73,7 @@ impl Oracle {
             .get(&(vpc, address))
             .ok_or(Reason::UnknownSource)?;
         let host = &self.site.topology.hosts[self.site.topology.instance(id).host];
-        if from.outer_packet.source() != host.vtep {
+        if from.outer_packet.source != host.vtep {
             return Err(Reason::SpoofedVtep);
         }
         Ok(id)
@@ -117,20 +112,17 @@ impl Oracle {
         appearance: &Appearance,
     ) -> Result<Fate, Reason> {
         let mut frame = tunnelled.inner;
+        if packet.ttl <= 1 {
+            return Err(Reason::TtlExceeded);
+        }
         let link = self.site.to_public(tunnelled.vxlan.source_port);
         let link = link.ok_or(Reason::NoNextHop)?;
         if frame.body.len() > link.mtu {
             return Err(Reason::TooBig);
         }
-        if packet.ttl <= 1 {
-            return Err(Reason::TtlExceeded);
-        }
-        let IpAddr::V4(address) = appearance.address else {
-            unreachable!("public addresses are IPv4 ones");
-        };
         packet.change(|packet| {
             packet.ttl -= 1;
-            packet.source = address;
+            packet.source = appearance.address;
             if let Some(port) = appearance.port {
                 packet.set_source_port(port);
             }

@@ -2,7 +2,10 @@
 
 use gateway_common::Reason;
 
-use super::wire::{Ethernet, Packet, ethertype};
+use super::{
+    ip::{Own, Packet},
+    wire::{Ethernet, ethertype},
+};
 
 /// The frame, if it has a whole Ethernet header.
 pub(super) fn frame(bytes: &[u8]) -> Result<Ethernet, Reason> {
@@ -17,28 +20,51 @@ pub(super) fn other_ethertype(kind: u16) -> Reason {
     }
 }
 
-/// The header of an IPv4 packet, whatever it says.
-pub(super) fn header(bytes: &[u8]) -> Result<Packet, Reason> {
-    Packet::read(bytes).ok_or(Reason::Truncated)
+/// The packet in a frame of IPv4 or IPv6, whatever its header says.
+pub(super) fn header(frame: &Ethernet) -> Result<Packet, Reason> {
+    Packet::read(frame.kind, &frame.body).ok_or(Reason::Truncated)
 }
 
-/// Refuses IP headers of any other form than 20 bytes of IPv4.
+/// Refuses IP headers of any other form than 20 bytes of IPv4, or 40 of IPv6 before
+/// layer 4, and packets that are not all there: as long as they say, with a whole
+/// layer-4 header.
+pub(super) fn understood(packet: &Packet) -> Result<(), Reason> {
+    plain_header(packet)?;
+    if packet.length > packet.header_length() + packet.body.len() {
+        return Err(Reason::Truncated);
+    }
+    if let Own::V6 { .. } = packet.own
+        && is_extension(packet.protocol)
+    {
+        return Err(Reason::ExtensionHeader);
+    }
+    // The frame's padding does not make up for what the packet lacks.
+    if packet.length < packet.header_length() + packet.least_body() {
+        return Err(Reason::Truncated);
+    }
+    Ok(())
+}
+
+/// Refuses IP headers of another version or length.
 pub(super) fn plain_header(packet: &Packet) -> Result<(), Reason> {
-    match (packet.version, packet.header_words) {
-        (4, 5) => Ok(()),
-        (4, 6..) => Err(Reason::IpOptions),
-        (4, _) => Err(Reason::IpHeaderLength),
+    match (packet.own, packet.version) {
+        (Own::V4 { header_words, .. }, 4) => match header_words {
+            5 => Ok(()),
+            6.. => Err(Reason::IpOptions),
+            _ => Err(Reason::IpHeaderLength),
+        },
+        (Own::V6 { .. }, 6) => Ok(()),
         _ => Err(Reason::IpVersion),
     }
 }
 
-/// Refuses packets that are not all there: as long as they say, with a whole layer-4
-/// header.
-pub(super) fn complete(packet: &Packet) -> Result<(), Reason> {
-    let there = Packet::HEADER + packet.body.len();
-    let least = Packet::HEADER + packet.least_body();
-    if packet.length > there || packet.length < least {
-        return Err(Reason::Truncated);
-    }
-    Ok(())
+/// Whether a header tells for whom the packet is, whatever else is wrong with it.
+pub(super) fn says_for_whom(packet: &Packet) -> bool {
+    matches!(plain_header(packet), Ok(()) | Err(Reason::IpOptions))
+}
+
+/// Hop-by-hop options, routing, fragment, authentication, destination options
+/// (RFC 8200, section 4).
+fn is_extension(next_header: u8) -> bool {
+    matches!(next_header, 0 | 43 | 44 | 51 | 60)
 }

@@ -1,18 +1,16 @@
-//! VXLAN over IPv4 (RFC 7348).
+//! VXLAN over IPv4 and IPv6 (RFC 7348).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use gateway_common::Reason;
 
 use super::{
-    Oracle, hash, parse,
+    Oracle, hash,
+    ip::{Own, Packet},
+    parse,
     site::Link,
-    wire::{Ethernet, Packet, Vxlan, ethertype, protocol},
+    wire::{Ethernet, Vxlan, ethertype, protocol},
 };
-
-/// What the outer headers take of a link's MTU, beside the inner Ethernet header:
-/// IPv4, UDP, VXLAN, Ethernet.
-pub(super) const OVERHEAD: usize = 20 + 8 + 8 + 14;
 
 /// A frame out of a tunnel, and the tunnel.
 pub(super) struct Tunnelled {
@@ -23,17 +21,33 @@ pub(super) struct Tunnelled {
 }
 
 impl Oracle {
+    /// What a tunnel takes of a link's MTU: IP, UDP, VXLAN, inner Ethernet.
+    pub(super) fn overhead(&self) -> usize {
+        match self.site.topology.anycast_vtep {
+            IpAddr::V4(_) => 20 + 8 + 8 + 14,
+            IpAddr::V6(_) => 40 + 8 + 8 + 14,
+        }
+    }
+
+    /// EtherType of the underlay.
+    fn underlay(&self) -> u16 {
+        match self.site.topology.anycast_vtep {
+            IpAddr::V4(_) => ethertype::IPV4,
+            IpAddr::V6(_) => ethertype::IPV6,
+        }
+    }
+
     /// Opens a tunnel for one of our VTEPs.
     pub(super) fn open(&self, bytes: &[u8]) -> Result<Tunnelled, Reason> {
         let outer = parse::frame(bytes)?;
-        if outer.kind != ethertype::IPV4 {
+        if outer.kind != self.underlay() {
             return Err(parse::other_ethertype(outer.kind));
         }
         if outer.is_for_many() {
             return Err(Reason::L2Multicast);
         }
-        let outer_packet = parse::header(&outer.body)?;
-        if !self.site.is_vtep(outer_packet.destination()) {
+        let outer_packet = parse::header(&outer)?;
+        if !self.site.is_vtep(outer_packet.destination) {
             return Err(Reason::NotOurs);
         }
         if outer_packet.protocol != protocol::UDP {
@@ -53,8 +67,8 @@ impl Oracle {
         if vxlan.flags != Vxlan::FLAGS {
             return Err(Reason::VxlanFlags);
         }
-        let there = Packet::HEADER + body.len();
-        if outer_packet.length > there || outer_packet.length < OVERHEAD {
+        let there = outer_packet.header_length() + body.len();
+        if outer_packet.length > there || outer_packet.length < self.overhead() {
             return Err(Reason::Truncated);
         }
         let inner = parse::frame(&vxlan.body)?;
@@ -68,7 +82,7 @@ impl Oracle {
 
     /// Puts a frame into a tunnel to a host. DSCP and ECN are those of the packet
     /// inside (RFC 2983, uniform; RFC 6040, section 4.1).
-    pub(super) fn into_tunnel(
+    pub(super) fn encapsulate(
         &self,
         inner: &Ethernet,
         tos: u8,
@@ -89,25 +103,40 @@ impl Oracle {
             reserved: 0,
             body,
         };
+        let (source, destination) = (
+            self.site.topology.anycast_vtep,
+            self.site.topology.hosts[host].vtep,
+        );
+        let (version, header, own) = match destination {
+            // With don't-fragment set, the ID may be 0 (RFC 6864, section 4.1).
+            IpAddr::V4(_) => (
+                4,
+                20,
+                Own::V4 {
+                    header_words: 5,
+                    id: 0,
+                    fragment: 0x4000,
+                    checksum: 0,
+                },
+            ),
+            IpAddr::V6(_) => (6, 40, Own::V6 { flow_label: 0 }),
+        };
         let mut packet = Packet {
-            version: 4,
-            header_words: 5,
+            version,
+            source,
+            destination,
             tos,
-            length: Packet::HEADER + length,
-            id: 0,
-            fragment: 0x4000,
             ttl: 64,
             protocol: protocol::UDP,
-            checksum: 0,
-            source: ipv4(self.site.topology.anycast_vtep),
-            destination: ipv4(self.site.topology.hosts[host].vtep),
+            length: header + length,
+            own,
             body: vxlan.bytes(),
         };
         packet.seal();
         let outer = Ethernet {
             destination: link.next_hop,
             source: link.our_mac,
-            kind: ethertype::IPV4,
+            kind: packet.ethertype(),
             body: packet.bytes(),
         };
         outer.bytes()
@@ -134,12 +163,5 @@ impl Tunnelled {
         std::mem::swap(&mut outer.source, &mut outer.destination);
         outer.body = packet.bytes();
         outer.bytes()
-    }
-}
-
-fn ipv4(address: IpAddr) -> Ipv4Addr {
-    match address {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(address) => unreachable!("VTEPs have IPv4 addresses: {address}"),
     }
 }
