@@ -20,8 +20,12 @@ pub struct Rewrite<'t> {
     pub side: Side,
     /// The new address.
     pub address: &'t Address,
-    /// The new port as it lies in the packet, if it changes.
-    pub port: Option<u16>,
+    /// The new port as it lies in the packet.
+    pub port: u16,
+    /// Whether the old port stays instead. With an `Option` LLVM leaves the port's
+    /// register unset where there is none, and the verifier of 6.1, which does not
+    /// remember what the test of a flag said, refuses to see it stored.
+    pub keep_port: bool,
     /// What address and TTL add to the IPv4 header checksum.
     pub l3_delta: u16,
     /// What address and port add to the checksum of TCP or UDP.
@@ -35,7 +39,8 @@ impl<'t> Rewrite<'t> {
         Self {
             side: Side::Destination,
             address: &backend.address,
-            port: (backend.flags & Backend::FLAG_KEEP_PORT == 0).then_some(backend.port),
+            port: backend.port,
+            keep_port: backend.flags & Backend::FLAG_KEEP_PORT != 0,
             l3_delta: backend.l3_delta,
             l4_delta: backend.l4_delta,
         }
@@ -47,7 +52,8 @@ impl<'t> Rewrite<'t> {
         Self {
             side: Side::Source,
             address: &nat.address,
-            port: (nat.flags & Backend::FLAG_KEEP_PORT == 0).then_some(nat.port),
+            port: nat.port,
+            keep_port: nat.flags & Backend::FLAG_KEEP_PORT != 0,
             l3_delta: nat.l3_delta,
             l4_delta: nat.l4_delta,
         }
@@ -72,19 +78,19 @@ pub fn apply<F: Family, P: Packet>(
         Ipv4::TCP => {
             let tcp = packet.need_mut::<Tcp>(l4)?;
             tcp.checksum = checksum::update(tcp.checksum, to.l4_delta);
-            match (to.side, to.port) {
-                (Side::Source, Some(port)) => tcp.source = port,
-                (Side::Destination, Some(port)) => tcp.destination = port,
-                (_, None) => {}
+            match (to.side, to.keep_port) {
+                (Side::Source, false) => tcp.source = to.port,
+                (Side::Destination, false) => tcp.destination = to.port,
+                (_, true) => {}
             }
         }
         Ipv4::UDP => {
             let udp = packet.need_mut::<Udp>(l4)?;
             udp.checksum = checksum::update_udp(udp.checksum, to.l4_delta);
-            match (to.side, to.port) {
-                (Side::Source, Some(port)) => udp.source = port,
-                (Side::Destination, Some(port)) => udp.destination = port,
-                (_, None) => {}
+            match (to.side, to.keep_port) {
+                (Side::Source, false) => udp.source = to.port,
+                (Side::Destination, false) => udp.destination = to.port,
+                (_, true) => {}
             }
         }
         protocol if F::ICMP_COVERS_ADDRESSES && protocol == F::ICMP => {
