@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod capture;
 pub mod cases;
+pub mod docs;
 pub mod fuzz;
 pub mod harness;
 pub mod journey;
@@ -13,3 +14,4 @@ pub mod order;
 pub mod packet;
 pub mod peer;
 pub mod run;
+pub mod verifier;

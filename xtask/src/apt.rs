@@ -62,7 +62,7 @@ pub(crate) fn install(step: &Step, wanted: &[&Package]) -> Result<()> {
     })?;
     step.at(format!("installing {}", names.join(" ")));
     let guard = NoServices::start()?;
-    let mut command = apt_get();
+    let mut command = get();
     command
         .args(["install", "--yes", "--no-install-recommends"])
         .args(&names);
@@ -83,14 +83,22 @@ fn available<'a>(
     step: &Step,
     wanted: &[&'a Package],
 ) -> Result<Result<Vec<&'static str>, &'a Package>> {
-    static UPDATED: AtomicBool = AtomicBool::new(false);
     let names = choose(wanted, &packages::candidates(wanted)?);
-    if names.is_ok() || UPDATED.swap(true, Relaxed) {
+    if names.is_ok() {
         return Ok(names);
     }
-    step.at("apt-get update");
-    process::logged(step, "apt-update", apt_get().arg("update"))?;
+    update(step)?;
     Ok(choose(wanted, &packages::candidates(wanted)?))
+}
+
+/// Renews apt's lists, once in a run.
+pub(crate) fn update(step: &Step) -> Result<()> {
+    static UPDATED: AtomicBool = AtomicBool::new(false);
+    if UPDATED.swap(true, Relaxed) {
+        return Ok(());
+    }
+    step.at("apt-get update");
+    process::logged(step, "apt-update", get().arg("update"))
 }
 
 /// The name to install for each package, or the first package that has none.
@@ -111,7 +119,8 @@ fn choose<'a>(
         .collect()
 }
 
-fn apt_get() -> Command {
+/// An apt-get that asks nothing.
+pub(crate) fn get() -> Command {
     let mut command = Command::new("apt-get");
     command
         .env("DEBIAN_FRONTEND", "noninteractive")

@@ -40,10 +40,14 @@ pub(crate) fn build(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Names a finished object, which is then not built.
+const OBJECT: &str = "LINGYUN_BPF_OBJECT";
+
 /// Builds the XDP object, or takes the one that LINGYUN_BPF_OBJECT names.
 pub(crate) fn object(toolchain: &Toolchain) -> Result<()> {
     let step = ui::step("XDP object");
-    if let Some(path) = env::var_os("LINGYUN_BPF_OBJECT").map(PathBuf::from) {
+    let path = object_path();
+    if env::var_os(OBJECT).is_some() {
         let size = fs::metadata(&path)
             .with_context(|| format!("LINGYUN_BPF_OBJECT names {}", path.display()))?
             .len();
@@ -66,7 +70,7 @@ pub(crate) fn object(toolchain: &Toolchain) -> Result<()> {
     // rustc warns that the misaligned-access feature is unstable, which no flag
     // silences: it goes to the log with all else.
     process::logged(&step, "bpf-build", &mut command)?;
-    let size = fs::metadata(target.join(bpf::TARGET).join("bpf/gateway-ebpf"))?.len();
+    let size = fs::metadata(path)?.len();
     let note = if toolchain.rustc.misaligned {
         ""
     } else {
@@ -74,6 +78,17 @@ pub(crate) fn object(toolchain: &Toolchain) -> Result<()> {
     };
     step.done(format!("{} KiB{note}", size / 1024));
     Ok(())
+}
+
+/// Where the XDP object is, or will be.
+pub(crate) fn object_path() -> PathBuf {
+    let built = || {
+        process::root()
+            .join("target/bpf")
+            .join(bpf::TARGET)
+            .join("bpf/gateway-ebpf")
+    };
+    env::var_os(OBJECT).map_or_else(built, PathBuf::from)
 }
 
 fn flags(toolchain: &Toolchain) -> Vec<String> {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::{
-    bpf, host,
+    bpf, build, guest, host,
     packages::{self, Package},
     process, ui,
 };
@@ -30,6 +30,10 @@ struct Check {
     result: Result<String, Problem>,
 }
 
+const fn check(name: &'static str, result: Result<String, Problem>) -> Check {
+    Check { name, result }
+}
+
 struct Problem {
     found: String,
     remedy: String,
@@ -45,59 +49,22 @@ fn problem(found: impl Into<String>, remedy: impl Into<String>) -> Problem {
 /// `cargo xtask doctor`. Whether nothing is missing.
 pub(crate) fn doctor(arguments: &Arguments) -> Result<bool> {
     let toolchain = bpf::find();
+    let toolchain = toolchain.as_ref();
     let checks = [
-        Check {
-            name: "system",
-            result: Ok(system()),
-        },
-        Check {
-            name: "kernel",
-            result: kernel(),
-        },
-        Check {
-            name: "memory",
-            result: memory(),
-        },
-        Check {
-            name: "root",
-            result: root(),
-        },
-        Check {
-            name: "BPF JIT",
-            result: jit(),
-        },
-        Check {
-            name: "BTF",
-            result: btf(),
-        },
-        Check {
-            name: "bpffs",
-            result: bpffs(),
-        },
-        Check {
-            name: "namespaces, XDP",
-            result: xdp_on_veth(toolchain.as_ref()),
-        },
-        Check {
-            name: "packages",
-            result: lab_packages(),
-        },
-        Check {
-            name: "C compiler",
-            result: c_compiler(),
-        },
-        Check {
-            name: "rust",
-            result: rust(),
-        },
-        Check {
-            name: "BPF toolchain",
-            result: bpf_toolchain(toolchain.as_ref()),
-        },
-        Check {
-            name: "XDP object",
-            result: object(),
-        },
+        check("system", Ok(system())),
+        check("kernel", kernel()),
+        check("memory", memory()),
+        check("root", root()),
+        check("BPF JIT", jit()),
+        check("BTF", btf()),
+        check("bpffs", bpffs()),
+        check("namespaces, XDP", xdp_on_veth(toolchain)),
+        check("packages", lab_packages()),
+        check("guest kernels", guest_kernels()),
+        check("C compiler", c_compiler()),
+        check("rust", rust()),
+        check("BPF toolchain", bpf_toolchain(toolchain)),
+        check("XDP object", object()),
     ];
     let good = checks.iter().all(|check| check.result.is_ok());
     if arguments.json {
@@ -302,6 +269,13 @@ fn lab_packages() -> Result<String, Problem> {
     Err(problem(list.join(", "), "type `cargo xtask setup`"))
 }
 
+fn guest_kernels() -> Result<String, Problem> {
+    guest::found().map_err(|missing| {
+        let remedy = "type `cargo xtask setup`; without, `cargo xtask test` leaves them out";
+        problem(missing, remedy)
+    })
+}
+
 fn c_compiler() -> Result<String, Problem> {
     let compiler = host::find("cc").ok_or_else(|| {
         problem(
@@ -345,10 +319,7 @@ fn bpf_toolchain(
 }
 
 fn object() -> Result<String, Problem> {
-    let path = process::root()
-        .join("target/bpf")
-        .join(bpf::TARGET)
-        .join("bpf/gateway-ebpf");
+    let path = build::object_path();
     match fs::metadata(&path) {
         Ok(meta) => Ok(format!("{} KiB", meta.len() / 1024)),
         Err(_) => Err(problem("not built", "type `cargo xtask build`")),
@@ -383,14 +354,8 @@ mod tests {
     #[test]
     fn one_missing_thing_makes_the_whole_not_ok() {
         let checks = [
-            Check {
-                name: "a",
-                result: Ok("there".into()),
-            },
-            Check {
-                name: "b",
-                result: Err(problem("none", "type x")),
-            },
+            check("a", Ok("there".into())),
+            check("b", Err(problem("none", "type x"))),
         ];
         let value = as_json(&checks);
         assert_eq!(value["ok"], false);

@@ -33,6 +33,16 @@ fn pretty_name(os_release: &str) -> Option<String> {
     Some(value.trim_matches('"').to_owned())
 }
 
+/// Folder of what we built or fetched once, shared by all checkouts of this user.
+pub(crate) fn cache() -> PathBuf {
+    let base = env::var_os("XDG_CACHE_HOME")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .unwrap_or_else(|| PathBuf::from("/var/cache"));
+    base.join("lingyun")
+}
+
 /// Finds a program on PATH, in the administrator's folders or among PostgreSQL's.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

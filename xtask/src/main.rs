@@ -9,6 +9,7 @@ mod bpf;
 mod build;
 mod doctor;
 mod fuzz;
+mod guest;
 mod host;
 mod packages;
 mod process;
@@ -47,6 +48,8 @@ enum Command {
     Down,
     /// Measure: nanoseconds a packet, beside the least that any program must pay.
     Bench(bench::Arguments),
+    /// Write the pages under docs/ that come from the code.
+    Docs,
     /// Random frames against a model of the gateway, as long as one likes.
     Fuzz(fuzz::Arguments),
     /// Run every test and end with one line that counts them.
@@ -55,13 +58,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Setup => setup::all().map(|_| true),
+        Command::Setup => setup::setup().map(|()| true),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Build(arguments) => build::build(&arguments).map(|()| true),
         Command::Run(arguments) => run::run(&arguments).map(|()| true),
         Command::Down => run::down().map(|()| true),
         Command::Bench(arguments) => bench::bench(&arguments).map(|()| true),
         Command::Fuzz(arguments) => fuzz::fuzz(&arguments).map(|()| true),
+        Command::Docs => run::docs().map(|()| true),
         Command::Test(arguments) => test::test(&arguments),
     };
     match result {

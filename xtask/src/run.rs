@@ -1,4 +1,5 @@
-//! `cargo xtask run` and `down`: the lab, or a gateway node on real interfaces.
+//! `cargo xtask run` and `down`: the lab, or a gateway node on real interfaces; and
+//! `docs`, which runs a program of the workspace, too.
 
 use std::{
     io::{IsTerminal, Write, stderr, stdin},
@@ -50,6 +51,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// `cargo xtask down`.
 pub(crate) fn down() -> Result<()> {
     replace_with(Command::new(program(&build::programs()?, "lingyun-lab")?).arg("down"))
+}
+
+/// `cargo xtask docs`.
+pub(crate) fn docs() -> Result<()> {
+    replace_with(&mut Command::new(program(
+        &build::programs()?,
+        "lingyun-docs",
+    )?))
 }
 
 fn lab(arguments: &Arguments, topology: Option<&Path>) -> Result<()> {

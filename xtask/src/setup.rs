@@ -5,12 +5,27 @@ use anyhow::Result;
 use crate::{
     apt,
     bpf::{self, Toolchain},
+    guest::{self, Series},
     host,
     packages::{self, Package},
     ui,
 };
 
-/// All of it.
+/// `cargo xtask setup`: all of it, the kernels that only tests boot included. Where
+/// those cannot be had, tests leave them out.
+pub(crate) fn setup() -> Result<()> {
+    all()?;
+    for series in Series::all() {
+        let step = ui::step(format!("kernel {series}"));
+        match guest::set_up(&step, &series)? {
+            Ok(image) => step.done(image.release),
+            Err(reason) => step.skipped(reason),
+        }
+    }
+    Ok(())
+}
+
+/// What building and the lab need.
 pub(crate) fn all() -> Result<Toolchain> {
     lab()?;
     bpf::find_or_install()

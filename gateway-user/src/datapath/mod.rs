@@ -11,6 +11,7 @@ mod object;
 mod shared;
 mod steps;
 mod table;
+mod verified;
 
 use std::{fs, path::PathBuf};
 
@@ -32,6 +33,7 @@ pub use object::object;
 use shared::SharedArray;
 use steps::Steps;
 use table::BucketTable;
+pub use verified::verified;
 
 use crate::{
     diff::{KeyTable, Write, diff},
@@ -74,21 +76,7 @@ impl Datapath {
     /// Loads the programs with maps that hold `tables`; attaches nothing yet.
     pub fn load(options: &Options<'_>, tables: &Tables) -> Result<Self> {
         let sizes = Sizes::of(tables);
-        let config = Config {
-            endpoints_mask: sizes.endpoints - 1,
-            instances_mask: sizes.instance_keys - 1,
-            reverse_mask: sizes.reverse - 1,
-            ..tables.config
-        };
-        let mut loader = EbpfLoader::new();
-        loader.override_global(map::CONFIG, config.as_bytes(), true);
-        for (name, entries) in sizes.by_name() {
-            loader.map_max_entries(name, entries);
-        }
-        let mut ebpf = loader.load(options.object).context(
-            "the kernel refused the maps of the XDP object: the agent needs CAP_BPF and \
-             CAP_NET_ADMIN (run as root) and a kernel with BPF",
-        )?;
+        let mut ebpf = open(options.object, tables, &sizes)?;
         let underlay = tables.underlay();
         programs(&mut ebpf, underlay)?;
         let maps = &mut ebpf;
@@ -291,16 +279,38 @@ fn shared<T: FromBytes + IntoBytes + Immutable>(
     SharedArray::new(data.fd(), entries).with_context(|| format!("cannot map {name} into memory"))
 }
 
+/// Makes the object's maps, in the sizes and with the configuration for `tables`.
+fn open(object: &[u8], tables: &Tables, sizes: &Sizes) -> Result<Ebpf> {
+    let config = Config {
+        endpoints_mask: sizes.endpoints - 1,
+        instances_mask: sizes.instance_keys - 1,
+        reverse_mask: sizes.reverse - 1,
+        ..tables.config
+    };
+    let mut loader = EbpfLoader::new();
+    loader.override_global(map::CONFIG, config.as_bytes(), true);
+    for (name, entries) in sizes.by_name() {
+        loader.map_max_entries(name, entries);
+    }
+    loader.load(object).context(
+        "the kernel refused the maps of the XDP object: the agent needs CAP_BPF and \
+         CAP_NET_ADMIN (run as root) and a kernel with BPF",
+    )
+}
+
 /// Loads the programs for one family of underlay.
 fn programs(ebpf: &mut Ebpf, underlay: Underlay) -> Result<()> {
     let steps = Step::ALL.iter().map(|step| step.program());
     for program in Program::ENTRIES.into_iter().chain(steps) {
         let name = program.name(underlay);
-        xdp(ebpf, name)?
-            .load()
-            .with_context(|| format!("the kernel's verifier refused program {name}"))?;
+        let program = xdp(ebpf, name)?;
+        program.load().with_context(|| refused(name))?;
     }
     Ok(())
+}
+
+fn refused(program: &str) -> String {
+    format!("the kernel's verifier refused program {program}")
 }
 
 fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {

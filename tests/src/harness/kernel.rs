@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::Command};
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::{TestRun, TestRunOptions};
 use gateway_common::{Counter, Reason, ReasonCount};
-use lingyun::datapath::{Datapath, Options, Role};
+use lingyun::datapath::{self, Datapath, Options, Role};
 
 use super::{Action, Observed, Runner};
 use crate::cases::{
@@ -26,6 +26,11 @@ pub fn object_path() -> PathBuf {
     std::env::var_os("LINGYUN_BPF_OBJECT")
         .map(PathBuf::from)
         .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(BUILT))
+}
+
+/// Whether this is an emulated machine, whose clock says nothing about speed.
+pub fn is_guest() -> bool {
+    std::env::var_os("LINGYUN_GUEST").is_some()
 }
 
 /// Why nothing can be run in this kernel, if so. Otherwise the calling thread, and
@@ -128,6 +133,19 @@ impl Kernel {
             );
         }
         Ok(self.loaded.get_mut(&key).expect("just inserted"))
+    }
+
+    /// Instructions that the verifier goes through to load each program of the object:
+    /// the most that any site's tables take.
+    pub fn verified(&self) -> Result<BTreeMap<String, u32>> {
+        let mut most = BTreeMap::new();
+        for site in Site::ALL {
+            for (program, count) in datapath::verified(&self.object, &site.tables())? {
+                let known = most.entry(program).or_insert(0);
+                *known = count.max(*known);
+            }
+        }
+        Ok(most)
     }
 
     /// Sends one frame in by a program; a redirect succeeds to `device` alone.

@@ -11,7 +11,7 @@ use gateway_common::{Counter, Reason, ReasonCount};
 use crate::cases::{Case, Step};
 
 pub use host::{Host, HostTables};
-pub use kernel::{Kernel, object_path, unavailable};
+pub use kernel::{Kernel, is_guest, object_path, unavailable};
 
 /// Where a packet went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

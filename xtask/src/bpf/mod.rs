@@ -13,7 +13,7 @@ pub(crate) use rustc::{Core, Rustc, TARGET};
 pub(crate) use trial::object as trial_object;
 
 use crate::{
-    apt,
+    apt, host,
     packages::{self, Package},
     ui,
 };
@@ -96,12 +96,7 @@ pub(crate) fn remedy() -> Result<String> {
     })
 }
 
-/// Folder of the tools that we build, shared by all checkouts of this user.
+/// Folder of the tools that we build.
 fn cache() -> PathBuf {
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .unwrap_or_else(|| PathBuf::from("/var/cache"));
-    base.join("lingyun/tools")
+    host::cache().join("tools")
 }

@@ -1,15 +1,17 @@
 //! `cargo xtask test`: formatting, lints, every suite, and what they left behind.
 
+mod guests;
 mod leftovers;
 mod suites;
 mod summary;
+mod verifier;
 
-use std::process::Stdio;
+use std::{collections::HashMap, path::PathBuf, process::Stdio};
 
 use anyhow::Result;
 
-use self::{suites::Suite, summary::Counts};
-use crate::{build, host, process, setup, ui};
+use self::{guests::Guests, suites::Suite, summary::Counts};
+use crate::{bpf, build, guest::Series, host, process, setup, ui};
 
 /// The variable that marks every process of one test run.
 pub(crate) const RUN_ID: &str = "LINGYUN_TEST_RUN";
@@ -20,6 +22,10 @@ pub(crate) struct Arguments {
     /// Formatting, lints and tests that need neither root nor BPF.
     #[arg(long)]
     quick: bool,
+    /// Run the fixtures in QEMU on Debian's newest kernel of this series: 6.1, 6.12 or
+    /// `all`. May be given twice; nothing else is run.
+    #[arg(long, value_name = "SERIES", value_parser = Series::named, conflicts_with = "quick")]
+    kernel: Vec<Vec<Series>>,
     /// Show the output of every suite.
     #[arg(short, long)]
     verbose: bool,
@@ -27,25 +33,46 @@ pub(crate) struct Arguments {
     filter: Option<String>,
 }
 
+impl Arguments {
+    /// Whether everything is to be run.
+    fn is_whole(&self) -> bool {
+        !self.quick && self.kernel.is_empty() && self.filter.is_none()
+    }
+}
+
 /// `cargo xtask test`. Whether all went well.
 pub(crate) fn test(arguments: &Arguments) -> Result<bool> {
     let mut counts = Counts::default();
     let mut skips = Vec::new();
+    let guests = Guests::set_up(arguments, &mut skips, &mut counts)?;
+    let mut programs = HashMap::new();
     if !arguments.quick {
-        prepare(&mut skips)?;
+        programs = prepare(arguments, &mut skips)?;
     }
-    if arguments.filter.is_none() {
+    if arguments.filter.is_none() && arguments.kernel.is_empty() {
         for check in [FORMAT, LINTS] {
             counts += check.run(&mut skips)?;
         }
     }
-    let suites = compile(arguments)?;
+    let filter = arguments.filter.as_deref();
+    let mut suites = compile(arguments)?;
+    let in_guests = guests.suites(filter, &suites, &programs)?;
+    if !arguments.kernel.is_empty() {
+        suites.clear();
+    }
+    suites.extend(in_guests);
+    suites::sort(&mut suites);
     let before = leftovers::before();
     let run_id = run_id();
+    let mut verified = Vec::new();
     for suite in suites {
-        let outcome = suite.run(arguments.filter.as_deref(), arguments.verbose, &run_id)?;
+        let outcome = suite.run(filter, arguments.verbose, &run_id)?;
         counts += outcome.counts;
         skips.extend(outcome.skips);
+        verified.extend(outcome.verified);
+    }
+    for line in verifier::table(&verified) {
+        ui::note(&line);
     }
     let left = before.left_behind(&run_id);
     if !left.is_empty() {
@@ -62,21 +89,31 @@ pub(crate) fn test(arguments: &Arguments) -> Result<bool> {
 
 /// Sets up and builds what the suites run. Without root what cannot be installed
 /// is no failure: the suites that need it say so, by name.
-fn prepare(skips: &mut Vec<String>) -> Result<()> {
-    match setup::all() {
+fn prepare(arguments: &Arguments, skips: &mut Vec<String>) -> Result<HashMap<String, PathBuf>> {
+    let toolchain = match arguments.kernel.is_empty() {
+        true => setup::all(),
+        // The lab does not run in guests.
+        false => bpf::find_or_install(),
+    };
+    match toolchain {
         Ok(toolchain) => build::object(&toolchain)?,
         Err(error) if !host::is_root() => {
             skips.push(format!("set-up: {error:#}"));
         }
         Err(error) => return Err(error),
     }
-    build::programs().map(drop)
+    build::programs()
 }
 
-/// Builds every test program.
+/// Builds every test program, or what guests run.
 fn compile(arguments: &Arguments) -> Result<Vec<Suite>> {
     let mut others = process::cargo();
     others.args(["test", "--no-run", "--workspace", "--exclude", "xtask"]);
+    if !arguments.kernel.is_empty() {
+        others.args(["--test", guests::SUITE]);
+        let artifacts = build::artifacts("tests", "build-tests", &mut others)?;
+        return Ok(suites::found(&artifacts));
+    }
     let mut artifacts = build::artifacts("tests", "build-tests", &mut others)?;
     // On its own, as `cargo xtask` builds it: with the features of the others it
     // would be compiled twice.
@@ -91,11 +128,7 @@ fn compile(arguments: &Arguments) -> Result<Vec<Suite>> {
     if arguments.quick {
         suites.retain(|suite| !suite.lab);
     }
-    let first_lab = suites
-        .iter()
-        .position(|suite| suite.lab)
-        .unwrap_or(suites.len());
-    suites.splice(first_lab..first_lab, suites::documentation());
+    suites.extend(suites::documentation());
     Ok(suites)
 }
 

@@ -11,11 +11,17 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::summary::{Counts, Reader};
-use crate::{process, ui};
+use super::{
+    summary::{Counts, Reader},
+    verifier::Verified,
+};
+use crate::{guest::Machine, process, ui};
 
 /// No suite takes this long unless it hangs.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// Nor does a guest, emulation and boot included.
+const GUEST_LIMIT: Duration = Duration::from_secs(300);
 
 /// One test program.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,6 +33,8 @@ pub(crate) struct Suite {
     rank: usize,
     command: Vec<String>,
     folder: PathBuf,
+    /// What its machine's kernel says, if it runs in a guest.
+    console: Option<PathBuf>,
 }
 
 /// How a suite ended.
@@ -35,14 +43,21 @@ pub(crate) struct Outcome {
     pub counts: Counts,
     /// Its skipped tests, as `suite: test: reason`.
     pub skips: Vec<String>,
+    /// What its programs cost the verifier.
+    pub verified: Vec<Verified>,
 }
 
 /// The suites among cargo's artifacts, quick ones first.
 pub(crate) fn found(artifacts: &[Value]) -> Vec<Suite> {
     let mut suites: Vec<_> = artifacts.iter().filter_map(suite).collect();
-    suites.sort_by(|a, b| (a.rank, &a.name).cmp(&(b.rank, &b.name)));
+    sort(&mut suites);
     suites.dedup();
     suites
+}
+
+/// Puts those first that tell soonest what is wrong.
+pub(crate) fn sort(suites: &mut [Suite]) {
+    suites.sort_by(|a, b| (a.rank, &a.name).cmp(&(b.rank, &b.name)));
 }
 
 fn suite(artifact: &Value) -> Option<Suite> {
@@ -70,6 +85,7 @@ fn suite(artifact: &Value) -> Option<Suite> {
         rank,
         command: vec![executable.to_owned(), "--show-output".to_owned()],
         folder: folder.to_path_buf(),
+        console: None,
     })
 }
 
@@ -122,6 +138,7 @@ pub(crate) fn documentation() -> Option<Suite> {
             .chain(arguments.map(str::to_owned))
             .collect(),
         folder: root,
+        console: None,
     })
 }
 
@@ -147,6 +164,31 @@ fn is_fence(line: &str) -> bool {
 }
 
 impl Suite {
+    /// One that runs inside a machine of its own.
+    pub(crate) fn of_guest(name: String, machine: Machine, folder: PathBuf) -> Self {
+        Self {
+            name,
+            lab: true,
+            rank: 2 + slowness("fixtures"),
+            command: machine.command,
+            folder,
+            console: Some(machine.console),
+        }
+    }
+
+    /// The test program's file.
+    pub(crate) fn program(&self) -> &Path {
+        Path::new(&self.command[0])
+    }
+
+    fn limit(&self) -> Duration {
+        if self.console.is_some() {
+            GUEST_LIMIT
+        } else {
+            LIMIT
+        }
+    }
+
     /// Runs it. Its output goes to a log, to the terminal if asked or on failure.
     pub(crate) fn run(&self, filter: Option<&str>, verbose: bool, run_id: &str) -> Result<Outcome> {
         let step = ui::step(&self.name);
@@ -157,7 +199,8 @@ impl Suite {
             let mut command = process::in_folder(&self.command[0], &self.folder);
             command
                 .args(&self.command[1..])
-                .args(filter)
+                // A guest's suite has its arguments inside.
+                .args(filter.filter(|_| self.console.is_none()))
                 .env("CARGO_MANIFEST_DIR", &self.folder)
                 .env(super::RUN_ID, run_id)
                 .stdin(Stdio::null())
@@ -167,7 +210,7 @@ impl Suite {
                 .spawn()
                 .with_context(|| format!("cannot start {}", self.command[0]))?
         };
-        let watchdog = Watchdog::start(child.id());
+        let watchdog = Watchdog::start(child.id(), self.limit());
         let mut output = Reader::default();
         let mut reader = BufReader::new(reader);
         let mut line = Vec::new();
@@ -195,6 +238,10 @@ impl Suite {
             if !verbose {
                 step.print(&fs::read_to_string(&log).unwrap_or_default());
             }
+            if let Some(console) = &self.console {
+                let end = process::tail(console)?;
+                step.print(&format!("the end of {}:\n{end}", process::shown(console)));
+            }
             let hung = if hung { ", hung and was ended" } else { "" };
             step.failed(format!(
                 "{counts} ({status}{hung}); {}",
@@ -212,7 +259,12 @@ impl Suite {
         } else {
             step.done(format!("{} passed", counts.passed));
         }
-        Ok(Outcome { counts, skips })
+        let verified = output.verified().to_vec();
+        Ok(Outcome {
+            counts,
+            skips,
+            verified,
+        })
     }
 }
 
@@ -230,9 +282,9 @@ struct Watchdog {
 }
 
 impl Watchdog {
-    fn start(process: u32) -> Self {
+    fn start(process: u32, limit: Duration) -> Self {
         let (stop, stopped) = std::sync::mpsc::channel();
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + limit;
         let thread = std::thread::spawn(move || {
             let hung = stopped.recv_timeout(deadline - Instant::now()).is_err();
             if hung {

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::verifier::Verified;
+
 /// Counts of one suite or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -51,12 +53,14 @@ pub(crate) struct Reader {
     /// Outcome by test, as far as it was in the same line.
     outcomes: HashMap<String, String>,
     skips: BTreeMap<String, String>,
+    verified: Vec<Verified>,
 }
 
 impl Reader {
     /// Takes one line; returns what to show of it while the suite runs.
     pub(crate) fn line(&mut self, line: &str) -> Option<String> {
         let line = line.trim_end();
+        self.verified.extend(Verified::parse(line));
         if let Some(counts) = line.strip_prefix("test result: ").and_then(result) {
             self.results += counts;
             self.complete = true;
@@ -99,6 +103,11 @@ impl Reader {
         self.skips
             .iter()
             .map(|(name, reason)| (name.as_str(), reason.as_str()))
+    }
+
+    /// What programs cost the verifier.
+    pub(crate) fn verified(&self) -> &[Verified] {
+        &self.verified
     }
 
     /// The counts, given whether the suite's process ended well.

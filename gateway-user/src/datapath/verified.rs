@@ -1,0 +1,25 @@
+//! How much work the object's programs are for the kernel's verifier.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use aya::programs::Xdp;
+
+use super::{Sizes, open, refused};
+use crate::model::Tables;
+
+/// Loads every program of the object as for a node with these tables, those included
+/// that such a node would not use, and tells how many instructions the verifier went
+/// through for each. Nothing stays loaded.
+pub fn verified(object: &[u8], tables: &Tables) -> Result<BTreeMap<String, u32>> {
+    let mut ebpf = open(object, tables, &Sizes::of(tables))?;
+    let mut counts = BTreeMap::new();
+    for (name, program) in ebpf.programs_mut() {
+        let program: &mut Xdp = program.try_into()?;
+        program.load().with_context(|| refused(name))?;
+        let count = program.info()?.verified_instruction_count();
+        let count = count.context("the kernel tells no counts: it is older than 5.16")?;
+        counts.insert(name.to_owned(), count);
+    }
+    Ok(counts)
+}
