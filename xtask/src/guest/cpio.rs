@@ -37,6 +37,7 @@ impl<W: Write> Archive<W> {
 
     /// Adds a folder and those that lead to it.
     pub(super) fn folder(&mut self, path: &str) -> Result<()> {
+        let path = path.trim_start_matches('/');
         let mut end = 0;
         for name in path.split_inclusive('/') {
             end += name.len();

@@ -66,6 +66,9 @@ pub(super) fn write(path: &Path, image: &Image, contents: &Contents<'_>) -> Resu
         files.push((path, module));
     }
     let mut archive = Archive::new(BufWriter::new(process::create(path)?));
+    for folder in FOLDERS {
+        archive.folder(&process::root().join(folder).display().to_string())?;
+    }
     archive.folder("modules")?;
     archive.file("/arguments", contents.arguments.join("\n").as_bytes())?;
     for (path, source) in files {
