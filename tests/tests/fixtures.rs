@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gateway_tests::{
     bench::program,
-    cases::{self, site::Site},
-    fuzz::{self, KernelSubject, Rig},
+    cases,
+    fuzz::{self, Rig},
     harness::{self, Kernel},
     verifier::Budget,
 };
@@ -127,11 +127,8 @@ fn bench() -> Result<(), Failed> {
 /// says.
 fn any_frame_does_as_the_model_says() -> Result<(), Failed> {
     // The same frames, fewer of them: an emulated machine is ten times as slow.
-    let frames = if harness::is_guest() { 5_000 } else { 50_000 };
-    let fuzz = || -> anyhow::Result<()> {
-        let mut rig = Rig::new(Site::Usual, Box::new(KernelSubject::new(Site::Usual)?));
-        fuzz::short(&mut rig, frames)?;
-        fuzz::replay_corpus(&mut rig)
-    };
-    Ok(fuzz().map_err(|error| format!("{error:#}"))?)
+    let frames = if harness::is_guest() { 1_000 } else { 10_000 };
+    let found = fuzz::short_everywhere(frames, Rig::in_kernel)
+        .and_then(|_| fuzz::replay_corpus(Rig::in_kernel));
+    Ok(found.map_err(|error| format!("{error:#}"))?)
 }

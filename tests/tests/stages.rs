@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use gateway_common::Reason;
 use gateway_tests::{
-    cases::{self, UNREACHABLE, site::Site},
-    fuzz::{self, HostSubject, Rig},
+    cases::{self, UNREACHABLE},
+    fuzz::{self, Rig, Setting},
     harness::{self, Host},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -63,8 +63,8 @@ fn names_are_unique() -> Result<(), Failed> {
 
 /// Noise and changed frames: what the model says becomes of them does.
 fn any_frame_does_as_the_model_says() -> Result<(), Failed> {
-    let mut rig = Rig::new(Site::Usual, Box::new(HostSubject::new(Site::Usual)));
-    let coverage = fuzz::short(&mut rig, 100_000).map_err(|error| format!("{error:#}"))?;
+    let rig = |setting: &Setting| Ok(Rig::on_host(setting));
+    let coverage = fuzz::short_everywhere(20_000, rig).map_err(|error| format!("{error:#}"))?;
     // Most changes are refused; enough must get through to show what a rewrite does.
     if coverage.sent() * 20 < coverage.frames() {
         return Err(format!("too few frames were sent on:\n{coverage}").into());
@@ -74,6 +74,6 @@ fn any_frame_does_as_the_model_says() -> Result<(), Failed> {
 
 /// What was found once is not there any more.
 fn findings_of_the_past_stay_mended() -> Result<(), Failed> {
-    let mut rig = Rig::new(Site::Usual, Box::new(HostSubject::new(Site::Usual)));
-    Ok(fuzz::replay_corpus(&mut rig).map_err(|error| format!("{error:#}"))?)
+    let replayed = fuzz::replay_corpus(|setting| Ok(Rig::on_host(setting)));
+    Ok(replayed.map_err(|error| format!("{error:#}"))?)
 }

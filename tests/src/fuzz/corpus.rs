@@ -1,4 +1,5 @@
-//! Histories in files: one arrival a line, `public 0200…`, comments behind `#`.
+//! Histories in files: one arrival a line, `public 0200…`, comments behind `#`. A line
+//! `site 7` says that it happens at the random site with this number.
 
 use std::{
     fmt::Write,
@@ -16,7 +17,7 @@ use crate::cases::Program;
 pub(super) type History = Vec<Arrival>;
 
 /// Findings of the past, which every test run tries again.
-pub(super) fn corpus() -> Result<Vec<(PathBuf, History)>> {
+pub(super) fn corpus() -> Result<Vec<(PathBuf, Option<u64>, History)>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut files: Vec<PathBuf> = fs::read_dir(&folder)
         .with_context(|| format!("cannot list {}", folder.display()))?
@@ -29,31 +30,42 @@ pub(super) fn corpus() -> Result<Vec<(PathBuf, History)>> {
     files.sort();
     files
         .into_iter()
-        .map(|path| load(&path).map(|history| (path, history)))
+        .map(|path| load(&path).map(|(site, history)| (path, site, history)))
         .collect()
 }
 
-/// Reads a history.
-pub(super) fn load(path: &Path) -> Result<History> {
+/// Reads a history, and where it happens.
+pub(super) fn load(path: &Path) -> Result<(Option<u64>, History)> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut history = History::new();
+    let (mut site, mut history) = (None, History::new());
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
-        if !line.is_empty() {
+        if let Some(seed) = line.strip_prefix("site ") {
+            let wrong = || format!("{}: `{seed}` is not a site's number", path.display());
+            site = Some(seed.parse().with_context(wrong)?);
+        } else if !line.is_empty() {
             let arrival = parse_arrival(line)
                 .with_context(|| format!("{}, line {}", path.display(), number + 1))?;
             history.push(arrival);
         }
     }
-    Ok(history)
+    Ok((site, history))
 }
 
 /// Writes a history into a folder, under a name of its own, and says where.
-pub(super) fn save(folder: &Path, history: &[Arrival], comment: &str) -> Result<PathBuf> {
+pub(super) fn save(
+    folder: &Path,
+    site: Option<u64>,
+    history: &[Arrival],
+    comment: &str,
+) -> Result<PathBuf> {
     let mut text = String::new();
     for line in comment.lines() {
         let _ = writeln!(text, "# {line}");
+    }
+    if let Some(site) = site {
+        let _ = writeln!(text, "site {site}");
     }
     let mut hasher = DefaultHasher::new();
     for arrival in history {
@@ -133,8 +145,8 @@ mod tests {
             arrival(Program::SingleArm, 0),
         ];
         let folder = tempfile::tempdir().unwrap();
-        let path = save(folder.path(), &history, "why\nand how").unwrap();
-        assert_eq!(load(&path).unwrap(), history);
+        let path = save(folder.path(), Some(7), &history, "why\nand how").unwrap();
+        assert_eq!(load(&path).unwrap(), (Some(7), history));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) fn minimise(
     for at in 0..search.best.len() {
         search.shorten(at)?;
         search.approach_seed(at, mutator)?;
+        // With the fixture's length fields, more may be left out.
+        search.shorten(at)?;
         search.zero(at)?;
     }
     Ok(Some((search.best, search.disagreement)))

@@ -12,18 +12,21 @@ mod minimise;
 mod mutate;
 mod rig;
 pub mod run;
+mod seeds;
+mod setting;
 mod sound;
 mod subject;
 mod words;
 
 pub use coverage::Coverage;
 pub use rig::{Disagreement, Rig};
+pub use setting::Setting;
 pub use subject::{HostSubject, KernelSubject, Subject};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use fastrand::Rng;
 
-use crate::cases::{Program, site};
+use crate::cases::Program;
 use mutate::Mutator;
 
 /// A frame and where it arrives.
@@ -43,9 +46,9 @@ const PROGRAMS: [Program; 3] = [Program::Public, Program::Underlay, Program::Sin
 
 /// Sends frames to a gateway, the same ones in every run. The first finding is an
 /// error, made small.
-pub fn short(rig: &mut Rig, frames: usize) -> Result<Coverage> {
+pub fn short(setting: &Setting, rig: &mut Rig, frames: usize) -> Result<Coverage> {
     const SEED: u64 = 1;
-    let mutator = Mutator::new(&site::topology(), &PROGRAMS);
+    let mutator = Mutator::new(setting, &PROGRAMS);
     let mut random = Rng::with_seed(SEED);
     let mut coverage = Coverage::default();
     let mut history = Vec::new();
@@ -58,21 +61,32 @@ pub fn short(rig: &mut Rig, frames: usize) -> Result<Coverage> {
             Err(noticed) => {
                 let small = minimise::minimise(rig, &mutator, history)?;
                 let (history, finding) = small.unwrap_or((Vec::new(), noticed));
-                bail!("{finding}\n{}", run::how_to_replay(&history));
+                bail!("{finding}\n{}", run::how_to_replay(setting, &history));
             }
         }
     }
     Ok(coverage)
 }
 
-/// Sends what was found in the past (`tests/corpus/`).
-pub fn replay_corpus(rig: &mut Rig) -> Result<()> {
-    for (path, history) in corpus::corpus()? {
-        if let Some(finding) = minimise::replay(rig, &history)? {
+/// Sends what was found in the past (`tests/corpus/`) to gateways made by `rig`.
+pub fn replay_corpus(rig: impl Fn(&Setting) -> Result<Rig>) -> Result<()> {
+    for (path, site, history) in corpus::corpus()? {
+        let setting = site.map_or_else(Setting::usual, Setting::random);
+        if let Some(finding) = minimise::replay(&mut rig(&setting)?, &history)? {
             bail!("{}: {finding}", path.display());
         }
     }
-    rig.reset().context("cannot start a gateway anew")
+    Ok(())
+}
+
+/// Sends `frames` frames to a gateway at the fixtures' site, and as many to each of a
+/// few at random sites.
+pub fn short_everywhere(frames: usize, rig: impl Fn(&Setting) -> Result<Rig>) -> Result<Coverage> {
+    let mut coverage = Coverage::default();
+    for setting in std::iter::once(Setting::usual()).chain((0..8).map(Setting::random)) {
+        coverage.add(&short(&setting, &mut rig(&setting)?, frames)?);
+    }
+    Ok(coverage)
 }
 
 #[cfg(test)]
@@ -83,7 +97,7 @@ mod tests {
         subject::{Outcome, Totals},
         *,
     };
-    use crate::{cases::site::Site, harness::Action};
+    use crate::harness::Action;
 
     /// A gateway with a fault.
     struct Faulty {
@@ -116,21 +130,22 @@ mod tests {
 
     /// What is found in a gateway with this fault.
     fn finding(outcome: fn(&Arrival, &mut Outcome), totals: fn(&mut Totals)) -> String {
-        let host = HostSubject::new(Site::Usual);
+        let setting = Setting::usual();
+        let host = HostSubject::new(setting.tables());
         let faulty = Faulty {
             host,
             outcome,
             totals,
         };
-        let mut rig = Rig::new(Site::Usual, Box::new(faulty));
-        let result = short(&mut rig, 20_000);
+        let mut rig = Rig::new(&setting, Box::new(faulty));
+        let result = short(&Setting::usual(), &mut rig, 20_000);
         format!("{:#}", result.expect_err("the fault must be found"))
     }
 
     #[test]
     fn without_a_fault_nothing_is_found() {
-        let mut rig = Rig::new(Site::Usual, Box::new(HostSubject::new(Site::Usual)));
-        let coverage = short(&mut rig, 20_000).unwrap();
+        let mut rig = Rig::on_host(&Setting::usual());
+        let coverage = short(&Setting::usual(), &mut rig, 20_000).unwrap();
         assert_eq!(coverage.frames(), 20_000);
     }
 

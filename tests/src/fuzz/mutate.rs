@@ -1,11 +1,10 @@
 //! Random frames: noise, and fixtures' frames with changes that know what a header is.
 
 use fastrand::Rng;
-use lingyun::config::Topology;
 
-use super::{Arrival, SHORTEST, words::Words};
+use super::{Arrival, SHORTEST, seeds, setting::Setting, words::Words};
 use crate::{
-    cases::{self, Program},
+    cases::Program,
     packet::{
         seal,
         walk::{Kind, Part, walk},
@@ -92,17 +91,10 @@ pub(super) struct Mutator {
 }
 
 impl Mutator {
-    /// From the frames of all fixtures that arrive at one of `programs`, and the names
-    /// and numbers of a topology.
-    pub(super) fn new(topology: &Topology, programs: &[Program]) -> Self {
-        let steps = cases::all().into_iter().flat_map(|case| case.steps);
-        let mut seeds: Vec<Arrival> = steps
-            .filter(|step| step.input.len() >= SHORTEST)
-            .map(|step| Arrival {
-                program: step.program,
-                frame: step.input,
-            })
-            .collect();
+    /// From frames that mean something at a site, those that arrive at `programs`.
+    pub(super) fn new(setting: &Setting, programs: &[Program]) -> Self {
+        let mut seeds = seeds::of(setting);
+        seeds.retain(|seed| seed.frame.len() >= SHORTEST);
         // A single arm sees what the others see.
         if programs.contains(&Program::SingleArm) {
             let again = seeds.clone().into_iter().map(|seed| Arrival {
@@ -114,7 +106,7 @@ impl Mutator {
         seeds.retain(|seed| programs.contains(&seed.program));
         Self {
             seeds,
-            words: Words::of(topology),
+            words: Words::of(&setting.topology),
         }
     }
 
@@ -372,11 +364,11 @@ fn fit_lengths(frame: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cases::site, fuzz::PROGRAMS};
+    use crate::fuzz::PROGRAMS;
 
     #[test]
     fn one_seed_makes_the_same_frames() {
-        let mutator = Mutator::new(&site::topology(), &PROGRAMS);
+        let mutator = Mutator::new(&Setting::usual(), &PROGRAMS);
         let frames = |seed| {
             let mut random = Rng::with_seed(seed);
             (0..1_000)

@@ -10,11 +10,13 @@ use gateway_common::Outcome as Ending;
 use lingyun::{config::Topology, model::Label};
 
 use super::{
-    Arrival, sound,
-    subject::{Outcome, Subject, Totals},
+    Arrival,
+    setting::Setting,
+    sound,
+    subject::{HostSubject, KernelSubject, Outcome, Subject, Totals},
 };
 use crate::{
-    cases::site::{self, PUBLIC_INDEX, Site},
+    cases::site::PUBLIC_INDEX,
     harness::Action,
     oracle::{Fate, Oracle, Owner, Way},
     packet::{describe, diff},
@@ -57,18 +59,30 @@ pub struct Rig {
 
 impl Rig {
     /// A gateway at a site.
-    pub fn new(site: Site, subject: Box<dyn Subject + Send>) -> Self {
-        let topology = site::topology();
-        let gateway = topology.gateways[0].clone();
+    pub fn new(setting: &Setting, subject: Box<dyn Subject + Send>) -> Self {
+        let topology = setting.topology.clone();
+        let gateway = setting.gateway().clone();
         Self {
             subject,
-            oracle: Oracle::new(topology.clone(), gateway, site.reachability()),
+            oracle: Oracle::new(topology.clone(), gateway, setting.reach.clone()),
             topology,
-            labels: site.tables().labels,
+            labels: setting.tables().labels,
             books: Totals::default(),
             since_audit: 0,
             between_audits: BETWEEN_AUDITS,
         }
+    }
+
+    /// The packet path on the host at a site.
+    pub fn on_host(setting: &Setting) -> Self {
+        Self::new(setting, Box::new(HostSubject::new(setting.tables())))
+    }
+
+    /// The program in the kernel at a site. `harness::unavailable` must have been
+    /// asked before.
+    pub fn in_kernel(setting: &Setting) -> Result<Self> {
+        let subject = KernelSubject::new(setting.tables())?;
+        Ok(Self::new(setting, Box::new(subject)))
     }
 
     /// The gateway's name.

@@ -14,21 +14,15 @@ use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 
 use super::{
-    Arrival, Coverage, Disagreement, HostSubject, KernelSubject, PROGRAMS, Rig,
+    Arrival, Coverage, Disagreement, PROGRAMS, Rig, Setting,
     corpus::{self, History},
     minimise::{minimise, replay},
     mutate::Mutator,
 };
-use crate::{
-    cases::{
-        Program,
-        site::{self, Site},
-    },
-    harness,
-};
+use crate::{cases::Program, harness};
 
 /// Frames after which a gateway is started anew: a finding is replayed from there.
-const LIFE: usize = 50_000;
+const LIFE: usize = 100_000;
 
 /// Random and changed frames against a model of the gateway: on the host and in the
 /// kernel, the same verdict, the same bytes, the same counters.
@@ -41,6 +35,10 @@ pub struct Arguments {
     /// Where the random numbers start; the same seed makes the same frames.
     #[arg(long)]
     seed: Option<u64>,
+    /// Only the random site with this number; by default the fixtures' site and random
+    /// ones in turn.
+    #[arg(long)]
+    site: Option<u64>,
     /// Only frames for this program: public, underlay or single.
     #[arg(long, value_parser = corpus::program)]
     program: Option<Program>,
@@ -69,30 +67,35 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         bail!("{reason}; --host-only does without the kernel");
     }
     if let Some(path) = &arguments.replay {
-        return replayed(arguments, &corpus::load(path)?);
+        let (site, history) = corpus::load(path)?;
+        return replayed(arguments, site, &history);
     }
     if !arguments.frame.is_empty() {
         let frames = arguments.frame.iter();
         let history = frames.map(|line| corpus::parse_arrival(line));
-        return replayed(arguments, &history.collect::<Result<History>>()?);
+        return replayed(
+            arguments,
+            arguments.site,
+            &history.collect::<Result<History>>()?,
+        );
     }
     fuzz(arguments)
 }
 
 /// The gateways to try. The kernel's is last: it takes longest to start.
-fn rigs(host_only: bool) -> Result<Vec<Rig>> {
-    let site = Site::Usual;
-    let mut rigs = vec![Rig::new(site, Box::new(HostSubject::new(site)))];
+fn rigs(setting: &Setting, host_only: bool) -> Result<Vec<Rig>> {
+    let mut rigs = vec![Rig::on_host(setting)];
     if !host_only {
-        rigs.push(Rig::new(site, Box::new(KernelSubject::new(site)?)));
+        rigs.push(Rig::in_kernel(setting)?);
     }
     Ok(rigs)
 }
 
 /// Sends one history and says what became of it.
-fn replayed(arguments: &Arguments, history: &[Arrival]) -> Result<bool> {
+fn replayed(arguments: &Arguments, site: Option<u64>, history: &[Arrival]) -> Result<bool> {
     let mut agreed = true;
-    for rig in &mut rigs(arguments.host_only)? {
+    let setting = site.map_or_else(Setting::usual, Setting::random);
+    for rig in &mut rigs(&setting, arguments.host_only)? {
         match replay(rig, history)? {
             None => println!("{}: as it should be", rig.name()),
             Some(disagreement) => {
@@ -110,7 +113,14 @@ struct Shared {
     sent: AtomicU64,
     stop: AtomicBool,
     coverage: Mutex<Coverage>,
-    finding: Mutex<Option<(History, Disagreement)>>,
+    finding: Mutex<Option<Finding>>,
+}
+
+/// What was found.
+struct Finding {
+    setting: Setting,
+    history: History,
+    noticed: Disagreement,
 }
 
 fn fuzz(arguments: &Arguments) -> Result<bool> {
@@ -125,7 +135,6 @@ fn fuzz(arguments: &Arguments) -> Result<bool> {
         Some(program) => vec![program],
         None => PROGRAMS.to_vec(),
     };
-    let mutator = Mutator::new(&site::topology(), &programs);
     let started = Instant::now();
     let shared = Shared {
         deadline: started + Duration::from_secs(arguments.seconds),
@@ -138,10 +147,9 @@ fn fuzz(arguments: &Arguments) -> Result<bool> {
         let workers: Vec<_> = (0..threads as u64)
             .map(|number| {
                 let mut random = Rng::with_seed(seed.wrapping_add(number));
-                let (shared, mutator) = (&shared, &mutator);
-                let host_only = arguments.host_only;
+                let (shared, programs) = (&shared, &programs);
                 scope.spawn(move || {
-                    let result = work(shared, mutator, &mut random, host_only);
+                    let result = work(arguments, shared, programs, &mut random);
                     if result.is_err() {
                         shared.stop.store(true, Relaxed);
                     }
@@ -166,65 +174,92 @@ fn fuzz(arguments: &Arguments) -> Result<bool> {
         "{frames} frames in {seconds:.0} s: {:.1} million a minute",
         frames as f64 / seconds * 60.0 / 1e6
     );
-    let finding = shared
-        .finding
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let finding = lock(&shared.finding).take();
     match finding {
         None => {
             println!("every frame had the verdict, the bytes and the counters that it should have");
             Ok(true)
         }
-        Some((history, disagreement)) => {
-            report(arguments, &mutator, history, &disagreement)?;
+        Some(finding) => {
+            report(arguments, &programs, finding)?;
             Ok(false)
         }
     }
 }
 
 /// One thread's work: until time is up or somebody found something.
-fn work(shared: &Shared, mutator: &Mutator, random: &mut Rng, host_only: bool) -> Result<()> {
-    let mut rigs = rigs(host_only)?;
+fn work(
+    arguments: &Arguments,
+    shared: &Shared,
+    programs: &[Program],
+    random: &mut Rng,
+) -> Result<()> {
     let mut coverage = Coverage::default();
-    let mut history = History::with_capacity(LIFE);
-    'life: while !shared.stop.load(Relaxed) && Instant::now() < shared.deadline {
-        history.clear();
-        for rig in &mut rigs {
-            rig.reset()?;
+    let mut usual = false;
+    while !shared.is_over() {
+        usual = !usual;
+        let setting = match arguments.site {
+            Some(site) => Setting::random(site),
+            None if usual => Setting::usual(),
+            None => Setting::random(random.u32(..).into()),
+        };
+        if let Some((history, noticed)) =
+            live(arguments, shared, programs, &setting, random, &mut coverage)?
+        {
+            shared.stop.store(true, Relaxed);
+            lock(&shared.finding).get_or_insert(Finding {
+                setting,
+                history,
+                noticed,
+            });
         }
-        for number in 0..LIFE {
-            let arrival = mutator.next(random);
-            history.push(arrival.clone());
-            for rig in &mut rigs {
-                match rig.send(&arrival)? {
-                    Ok(fate) if rig.is_host() => coverage.count(arrival.program, &fate),
-                    Ok(_) => {}
-                    Err(disagreement) => {
-                        shared.stop.store(true, Relaxed);
-                        let mut finding = shared
-                            .finding
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner);
-                        finding.get_or_insert((history, disagreement));
-                        break 'life;
-                    }
-                }
+    }
+    lock(&shared.coverage).add(&coverage);
+    Ok(())
+}
+
+/// The life of one gateway.
+fn live(
+    arguments: &Arguments,
+    shared: &Shared,
+    programs: &[Program],
+    setting: &Setting,
+    random: &mut Rng,
+    coverage: &mut Coverage,
+) -> Result<Option<(History, Disagreement)>> {
+    const REPORT: usize = 512;
+    let mutator = Mutator::new(setting, programs);
+    let mut rigs = rigs(setting, arguments.host_only)?;
+    let mut history = History::with_capacity(LIFE);
+    for number in 1..=LIFE {
+        let arrival = mutator.next(random);
+        history.push(arrival.clone());
+        for rig in &mut rigs {
+            match rig.send(&arrival)? {
+                Ok(fate) if rig.is_host() => coverage.count(arrival.program, &fate),
+                Ok(_) => {}
+                Err(noticed) => return Ok(Some((history, noticed))),
             }
-            if number % 512 == 511 {
-                shared.sent.fetch_add(512, Relaxed);
-                if shared.stop.load(Relaxed) || Instant::now() >= shared.deadline {
-                    break;
-                }
+        }
+        if number % REPORT == 0 {
+            shared.sent.fetch_add(REPORT as u64, Relaxed);
+            if shared.is_over() {
+                break;
             }
         }
     }
-    let mut sum = shared
-        .coverage
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    sum.add(&coverage);
-    Ok(())
+    Ok(None)
+}
+
+impl Shared {
+    /// Time is up, or something was found.
+    fn is_over(&self) -> bool {
+        self.stop.load(Relaxed) || Instant::now() >= self.deadline
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Shows how far the threads are.
@@ -233,7 +268,7 @@ fn watch(shared: &Shared, started: Instant) {
     let bar = indicatif::ProgressBar::new(total.as_secs());
     let style = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} s  {msg}");
     bar.set_style(style.expect("a template as indicatif wants it"));
-    while !shared.stop.load(Relaxed) && Instant::now() < shared.deadline {
+    while !shared.is_over() {
         thread::sleep(Duration::from_millis(200));
         let (sent, passed) = (shared.sent.load(Relaxed) as f64, started.elapsed());
         let a_minute = sent / passed.as_secs_f64() * 60.0;
@@ -248,17 +283,18 @@ fn watch(shared: &Shared, started: Instant) {
 }
 
 /// Makes a finding small, prints it, and keeps it if asked to.
-fn report(
-    arguments: &Arguments,
-    mutator: &Mutator,
-    history: History,
-    noticed: &Disagreement,
-) -> Result<()> {
+fn report(arguments: &Arguments, programs: &[Program], finding: Finding) -> Result<()> {
+    let Finding {
+        setting,
+        history,
+        noticed,
+    } = finding;
     println!("\n{noticed}");
     println!("making it small ...");
+    let mutator = Mutator::new(&setting, programs);
     let mut small = None;
-    for rig in &mut rigs(arguments.host_only)? {
-        small = minimise(rig, mutator, history.clone())?;
+    for rig in &mut rigs(&setting, arguments.host_only)? {
+        small = minimise(rig, &mutator, history.clone())?;
         if small.is_some() {
             break;
         }
@@ -271,9 +307,9 @@ fn report(
         return Ok(());
     };
     println!("{disagreement}");
-    println!("{}", how_to_replay(&history));
+    println!("{}", how_to_replay(&setting, &history));
     if let Some(folder) = &arguments.save {
-        let path = corpus::save(folder, &history, &disagreement.to_string())
+        let path = corpus::save(folder, setting.seed, &history, &disagreement.to_string())
             .context("cannot keep the finding")?;
         println!("kept as {}", path.display());
     }
@@ -281,7 +317,10 @@ fn report(
 }
 
 /// What to type to see a finding again.
-pub(super) fn how_to_replay(history: &[Arrival]) -> String {
+pub(super) fn how_to_replay(setting: &Setting, history: &[Arrival]) -> String {
+    let site = setting
+        .seed
+        .map_or(String::new(), |seed| format!("--site {seed} "));
     let frames: Vec<String> = history
         .iter()
         .map(|arrival| {
@@ -291,5 +330,5 @@ pub(super) fn how_to_replay(history: &[Arrival]) -> String {
             )
         })
         .collect();
-    format!("replay: cargo xtask fuzz {}", frames.join(" "))
+    format!("replay: cargo xtask fuzz {site}{}", frames.join(" "))
 }

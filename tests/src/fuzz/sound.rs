@@ -6,9 +6,8 @@ use lingyun::config::Topology;
 
 use super::subject::Outcome;
 use crate::{
-    cases::site::PUBLIC_INDEX,
     harness::Action,
-    oracle::Fate,
+    oracle::{Fate, Way},
     packet::{
         walk::{Kind, walk},
         wrong_checksums,
@@ -29,8 +28,7 @@ pub(super) fn check(
     if !wrong.is_empty() && wrong_checksums(input).is_empty() {
         return Err(format!("what was right is wrong now: {}", wrong.join(", ")));
     }
-    if let Fate::Sent { device, .. } = fate
-        && *device == PUBLIC_INDEX
+    if let Fate::Sent { way: Way::Out, .. } = fate
         && let Some(source) = source(&outcome.frame)
         && !is_public(topology, source)
     {

@@ -1,15 +1,23 @@
 //! The gateways that are tried: the packet path on the host, the program in the kernel.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use aya::programs::{TestRun, TestRunOptions};
 use gateway_common::{Counter, Reason, ReasonCount};
-use lingyun::datapath::{Datapath, Options, Role};
+use lingyun::{
+    datapath::{Datapath, Options, Role},
+    model::Tables,
+};
 
 use super::Arrival;
 use crate::{
-    cases::{Program, site::Site},
+    cases::Program,
     harness::{Action, Host, object_path},
 };
 
@@ -56,17 +64,17 @@ pub struct Outcome {
 
 /// The packet path on the host.
 pub struct HostSubject {
-    site: Site,
+    tables: Tables,
     host: Host,
     totals: Totals,
 }
 
 impl HostSubject {
-    /// A gateway at a site.
-    pub fn new(site: Site) -> Self {
+    /// A gateway with these tables.
+    pub fn new(tables: Tables) -> Self {
         Self {
-            site,
-            host: Host::new(site.tables()),
+            host: Host::new(tables.clone()),
+            tables,
             totals: Totals::default(),
         }
     }
@@ -78,7 +86,8 @@ impl Subject for HostSubject {
     }
 
     fn reset(&mut self) -> Result<()> {
-        *self = Self::new(self.site);
+        self.host = Host::new(self.tables.clone());
+        self.totals = Totals::default();
         Ok(())
     }
 
@@ -110,7 +119,7 @@ impl Subject for HostSubject {
 
 /// The program in the kernel, with maps of its own.
 pub struct KernelSubject {
-    site: Site,
+    tables: Tables,
     object: Vec<u8>,
     pins: tempfile::TempDir,
     datapath: Datapath,
@@ -118,17 +127,18 @@ pub struct KernelSubject {
 }
 
 impl KernelSubject {
-    /// Loads the object for a site. `harness::unavailable` must have been asked before.
-    pub fn new(site: Site) -> Result<Self> {
+    /// Loads the object with these tables. `harness::unavailable` must have been asked
+    /// before.
+    pub fn new(tables: Tables) -> Result<Self> {
         let path = object_path();
         let object = std::fs::read(&path).with_context(|| {
             let path = path.display();
             format!("no BPF object at {path}: type `cargo xtask build`")
         })?;
         let pins = tempfile::tempdir()?;
-        let datapath = load(&object, pins.path(), site)?;
+        let datapath = load(&object, pins.path(), &tables)?;
         Ok(Self {
-            site,
+            tables,
             object,
             pins,
             datapath,
@@ -137,12 +147,37 @@ impl KernelSubject {
     }
 }
 
-fn load(object: &[u8], pins: &std::path::Path, site: Site) -> Result<Datapath> {
+fn load(object: &[u8], pins: &Path, tables: &Tables) -> Result<Datapath> {
     let options = Options {
         object,
         pin_dir: pins.into(),
     };
-    Datapath::load(&options, &site.tables())
+    for &index in &tables.ports {
+        make_device(index)?;
+    }
+    Datapath::load(&options, tables)
+}
+
+/// Makes sure that our network namespace has a device with this index to redirect to.
+fn make_device(index: u32) -> Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let devices = nix::net::if_::if_nameindex().context("cannot list the devices")?;
+    if index == 0 || devices.iter().any(|device| device.index() == index) {
+        return Ok(());
+    }
+    let (name, index) = (format!("fuzz{index}"), index.to_string());
+    let output = Command::new("ip")
+        .args(["link", "add", &name, "index", &index, "type", "veth"])
+        .output()
+        .context("cannot run `ip`")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "cannot make a veth device: {}",
+        said.trim()
+    );
+    Ok(())
 }
 
 impl Subject for KernelSubject {
@@ -151,7 +186,7 @@ impl Subject for KernelSubject {
     }
 
     fn reset(&mut self) -> Result<()> {
-        self.datapath = load(&self.object, self.pins.path(), self.site)?;
+        self.datapath = load(&self.object, self.pins.path(), &self.tables)?;
         Ok(())
     }
 

@@ -1,0 +1,262 @@
+//! Where a gateway is tried: the fixtures' site, or a random one.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use gateway_common::Reason;
+use lingyun::{
+    config::{self, Gateway, Mac, Topology},
+    model::{self, Tables},
+    reachability::{Interface, NeighbourState, NextHop, Reachability},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cases::site::{self, PUBLIC_INDEX, Site, UNDERLAY_INDEX},
+    packet,
+};
+
+/// A gateway's topology and surroundings.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// What to type to have it again; nothing for the fixtures' site.
+    pub seed: Option<u64>,
+    /// The topology.
+    pub topology: Topology,
+    /// Which gateway it is: an index into the topology's.
+    pub gateway: usize,
+    /// What netlink would say.
+    pub reach: Reachability,
+}
+
+impl Setting {
+    /// The fixtures' site.
+    pub fn usual() -> Self {
+        Self {
+            seed: None,
+            topology: site::topology(),
+            gateway: 0,
+            reach: Site::Usual.reachability(),
+        }
+    }
+
+    /// A random site, the same one for the same seed: services with none to several
+    /// backends of any weight, tenants with the same addresses, several interfaces and
+    /// next hops, some of which are down or not resolved.
+    pub fn random(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let text = topology(&mut random).to_string();
+        let topology = match config::parse("random.json", &text) {
+            Ok(loaded) => loaded.topology,
+            Err(report) => panic!("random sites are sound: {report}\n{text}"),
+        };
+        let gateway = random.usize(..topology.gateways.len());
+        let reach = surroundings(&mut random, &topology, gateway);
+        Self {
+            seed: Some(seed),
+            topology,
+            gateway,
+            reach,
+        }
+    }
+
+    /// The gateway.
+    pub fn gateway(&self) -> &Gateway {
+        &self.topology.gateways[self.gateway]
+    }
+
+    /// What the agent would write.
+    pub fn tables(&self) -> Tables {
+        model::build(&self.topology, self.gateway(), &self.reach)
+    }
+
+    /// Exits that frames cannot reach here.
+    pub const UNREACHABLE: [Reason; 2] = [Reason::HeadRoom, Reason::Internal];
+}
+
+/// A topology as a file would have it.
+fn topology(random: &mut Rng) -> Value {
+    let hosts: Vec<Value> = (0..random.usize(1..5))
+        .map(|host| json!({ "name": format!("host-{host}"), "vtep": format!("10.0.1.{host}") }))
+        .collect();
+    let single_arm = random.u8(..4) == 0;
+    let gateways: Vec<Value> = (0..random.usize(1..4))
+        .map(|gateway| {
+            let public = interfaces(random, "public");
+            let underlay = match single_arm {
+                true => public.clone(),
+                false => interfaces(random, "underlay"),
+            };
+            json!({
+                "name": format!("gw-{gateway}"),
+                "public": { "interface": public },
+                "underlay": { "interface": underlay, "vtep": format!("10.0.0.{}", 11 + gateway) },
+            })
+        })
+        .collect();
+    let members: Vec<usize> = (0..random.usize(1..4))
+        .map(|_| random.usize(1..9))
+        .collect();
+    let vpcs: Vec<Value> = (0..members.len())
+        .map(|vpc| tenant(random, vpc, members[vpc], hosts.len()))
+        .collect();
+    let balancers: Vec<Value> = (0..random.usize(..6))
+        .map(|number| balancer(random, number, &members))
+        .collect();
+    let mut floating = Vec::new();
+    for (vpc, &members) in members.iter().enumerate() {
+        for member in 0..members {
+            if random.u8(..3) == 0 {
+                floating.push(json!({
+                    "ip": format!("198.18.{vpc}.{member}"),
+                    "vpc": format!("vpc-{vpc}"),
+                    "instance": format!("vm-{member}"),
+                }));
+            }
+        }
+    }
+    json!({
+        "version": 1,
+        "anycast_vtep": "10.0.0.100",
+        "secret": format!("{:032x}", random.u128(..)),
+        "gateways": gateways,
+        "hosts": hosts,
+        "vpcs": vpcs,
+        "load_balancers": balancers,
+        "floating_ips": floating,
+    })
+}
+
+fn interfaces(random: &mut Rng, side: &str) -> Vec<String> {
+    (0..random.usize(1..3))
+        .map(|number| format!("{side}{number}"))
+        .collect()
+}
+
+/// A tenant network. All tenants use the same addresses.
+fn tenant(random: &mut Rng, vpc: usize, members: usize, hosts: usize) -> Value {
+    let instances: Vec<Value> = (0..members)
+        .map(|member| {
+            json!({
+                "name": format!("vm-{member}"),
+                // Both subnets have some.
+                "ip": format!("172.16.{}.{}", member % 2, 10 + member),
+                "mac": format!("02:aa:00:00:{vpc:02x}:{member:02x}"),
+                "host": format!("host-{}", random.usize(..hosts)),
+            })
+        })
+        .collect();
+    json!({
+        "name": format!("vpc-{vpc}"),
+        "vni": 5_000 + vpc,
+        "subnets": [
+            { "name": "even", "cidr": "172.16.0.0/24" },
+            { "name": "odd", "cidr": "172.16.1.0/24", "router": "172.16.1.254" },
+        ],
+        "instances": instances,
+    })
+}
+
+/// A service. Ports differ, so that no two services share an instance's port.
+fn balancer(random: &mut Rng, number: usize, members: &[usize]) -> Value {
+    let vpc = random.usize(..members.len());
+    let mut instances: Vec<usize> = (0..members[vpc]).collect();
+    random.shuffle(&mut instances);
+    instances.truncate(random.usize(1..=instances.len()));
+    let backends: Vec<Value> = instances
+        .into_iter()
+        .enumerate()
+        .map(|(position, member)| {
+            // Somebody must serve.
+            let least = usize::from(position == 0);
+            json!({
+                "instance": format!("vm-{member}"),
+                "port": 8_000 + number,
+                "weight": random.usize(least..4),
+            })
+        })
+        .collect();
+    let protocol = if random.bool() { "tcp" } else { "udp" };
+    json!({
+        "name": format!("service-{number}"),
+        "vip": format!("203.0.113.{}", number / 2),
+        "listen": format!("{protocol}/{}", 80 + number),
+        "vpc": format!("vpc-{vpc}"),
+        "backends": backends,
+    })
+}
+
+/// What netlink would say around a gateway.
+fn surroundings(random: &mut Rng, topology: &Topology, gateway: usize) -> Reachability {
+    let gateway = &topology.gateways[gateway];
+    let mut interfaces = BTreeMap::new();
+    for (number, name) in gateway.public.iter().enumerate() {
+        // A test run arrives by loopback: the first public interface is that.
+        let index = match number {
+            0 => PUBLIC_INDEX,
+            number => UNDERLAY_INDEX + 10 + number as u32,
+        };
+        interfaces.insert(name.clone(), interface(random, index));
+    }
+    for (number, name) in gateway.underlay.iter().enumerate() {
+        let index = UNDERLAY_INDEX + number as u32;
+        let interface = interface(random, index);
+        interfaces.entry(name.clone()).or_insert(interface);
+    }
+    let tunnels = topology.hosts.iter().map(|host| {
+        let hops = next_hops(random, &gateway.underlay, 11);
+        (host.vtep, hops)
+    });
+    Reachability {
+        interfaces,
+        tunnels: tunnels.collect(),
+        uplinks: next_hops(&mut Rng::with_seed(random.u64(..)), &gateway.public, 9),
+    }
+}
+
+fn interface(random: &mut Rng, ifindex: u32) -> Interface {
+    let mtus = [1_280, 1_500, 1_550, 1_600];
+    Interface {
+        ifindex,
+        mac: Mac([0x02, 0, 0, 0, 0xee, ifindex as u8]),
+        mtu: mtus[random.usize(..mtus.len())],
+        up: random.u8(..8) > 0,
+    }
+}
+
+/// One to three next hops, now and then none; most have a MAC.
+fn next_hops(random: &mut Rng, interfaces: &[String], network: u8) -> Vec<NextHop> {
+    let count = match random.u8(..16) {
+        0 => 0,
+        _ => random.usize(1..4),
+    };
+    (0..count)
+        .map(|number| {
+            let mac: packet::Mac = [0x02, 0, 0, 1, network, number as u8];
+            let resolved = random.u8(..4) > 0;
+            NextHop {
+                interface: interfaces[random.usize(..interfaces.len())].clone(),
+                address: [10, network, 0, number as u8].into(),
+                mac: resolved.then_some(Mac(mac)),
+                state: match resolved {
+                    true => NeighbourState::Reachable,
+                    false => NeighbourState::Incomplete,
+                },
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_sites_are_sound_and_repeat_themselves() {
+        for seed in 0..200 {
+            let setting = Setting::random(seed);
+            assert_eq!(setting.topology, Setting::random(seed).topology);
+            setting.tables();
+        }
+    }
+}
