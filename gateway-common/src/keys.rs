@@ -177,6 +177,20 @@ impl Endpoint {
         Self(Self::FLOATING as u64 | (backend as u64) << 32)
     }
 
+    const BY_SOURCE: u64 = 1 << 4;
+
+    /// The same service with the slot chosen by addresses alone, so that all flows of a
+    /// client go together.
+    pub const fn by_source(self) -> Self {
+        Self(self.0 | Self::BY_SOURCE)
+    }
+
+    /// Whether addresses alone choose the slot.
+    #[inline(always)]
+    pub const fn is_by_source(self) -> bool {
+        self.0 & Self::BY_SOURCE != 0
+    }
+
     /// The same entry for an IPv6 address that has this number.
     pub const fn numbered(self, number: u32) -> Self {
         Self(self.0 & !0xffff_ff00 | ((number & 0xff_ffff) as u64) << 8)
@@ -243,14 +257,26 @@ impl Reference {
 
 /// One slot of a ring: who serves its flows now, and who did before.
 ///
-/// Equal halves mean that the hash alone decides.
+/// Equal halves mean that the hash alone decides. Halves differ while the slot is
+/// tracked: then older flows are looked up.
+///
+/// Layout (bits): 0..32 current, 32..63 previous, 63 tracked. The bit keeps a slot
+/// tracked whose current backend is the previous one again: flows that came in
+/// between stay where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSlot(pub u64);
 
 impl RingSlot {
-    /// Packs both backends.
-    pub const fn new(current: u32, previous: u32) -> Self {
-        Self(current as u64 | (previous as u64) << 32)
+    const TRACKED: u64 = 1 << 63;
+
+    /// The hash alone decides.
+    pub const fn settled(current: u32) -> Self {
+        Self(current as u64 | (current as u64) << 32)
+    }
+
+    /// Flows that nothing is remembered of belong to `previous`; 0 is none.
+    pub const fn tracked(current: u32, previous: u32) -> Self {
+        Self(current as u64 | (previous as u64) << 32 | Self::TRACKED)
     }
 
     /// Backend of new flows; 0 when there is none.
@@ -259,9 +285,98 @@ impl RingSlot {
         self.0 as u32
     }
 
-    /// Backend of flows that are older than the last change.
+    /// Backend of flows that are older than the change; 0 when there is none.
     #[inline(always)]
     pub const fn previous(self) -> u32 {
+        ((self.0 & !Self::TRACKED) >> 32) as u32
+    }
+
+    /// Whether flows of the slot are looked up.
+    #[inline(always)]
+    pub const fn is_tracked(self) -> bool {
+        self.0 & Self::TRACKED != 0
+    }
+}
+
+/// What program and agent tell each other of a ring slot while it is tracked.
+///
+/// Layout (bits): 0..32 epoch, 32..64 mark. The agent writes both before the slot is
+/// tracked, and from then on the program writes the mark alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Track(pub u64);
+
+impl Track {
+    /// A slot that begins to be tracked.
+    pub const fn begin(epoch: u32) -> Self {
+        Self(epoch as u64)
+    }
+
+    /// Names the transition: what was remembered in another one is void. Not 0.
+    #[inline(always)]
+    pub const fn epoch(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Changes while packets go to another backend than the current one.
+    #[inline(always)]
+    pub const fn mark(self) -> u32 {
         (self.0 >> 32) as u32
     }
+}
+
+/// A flow from the public network, by its five-tuple as it lies in the packet. Words of
+/// eight bytes alone: the compiler merges smaller stores to the stack into misaligned
+/// ones, which the verifier refuses.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct FlowKey {
+    /// The client. An IPv4 address fills the first half of the first word.
+    pub source: [u64; 2],
+    /// The public address.
+    pub destination: [u64; 2],
+    /// Layout (bits): 0..16 source port, 16..32 destination port, 32..40 protocol.
+    pub ends: u64,
+}
+
+/// A flow of a tracked slot, remembered for as long as it may last.
+///
+/// Layout (bits): 0..32 index into `BACKENDS`, 32..64 epoch.
+#[repr(transparent)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Moved(pub u64);
+
+impl Moved {
+    /// Packs both.
+    #[inline(always)]
+    pub const fn new(backend: u32, epoch: u32) -> Self {
+        Self(backend as u64 | (epoch as u64) << 32)
+    }
+
+    /// Index into `BACKENDS`.
+    #[inline(always)]
+    pub const fn backend(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The transition in which this is true, see [`Track`].
+    #[inline(always)]
+    pub const fn epoch(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// The first packet of a flow of a tracked slot, remembered until the second comes.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Begun {
+    /// Where it went.
+    pub moved: Moved,
+    /// TCP's initial sequence number as a number; 0 for other protocols.
+    pub sequence: u64,
 }

@@ -34,6 +34,8 @@ pub mod map {
     pub const ENDPOINTS: &str = "ENDPOINTS";
     /// Maglev rings of all services, one word a slot.
     pub const RING: &str = "RING";
+    /// [`Track`](super::Track)s by slot of `RING`.
+    pub const TRACKS: &str = "TRACKS";
     /// [`Backend`](super::Backend) by index.
     pub const BACKENDS: &str = "BACKENDS";
     /// [`Tunnel`](super::Tunnel) by index.
@@ -54,6 +56,14 @@ pub mod map {
     pub const PORTS: &str = "PORTS";
     /// Per-CPU [`Counter`](super::Counter) by backend index.
     pub const COUNTERS: &str = "COUNTERS";
+    /// Flows that began in a tracked slot: [`FlowKey`](super::FlowKey) to
+    /// [`Moved`](super::Moved).
+    pub const MOVED: &str = "MOVED";
+    /// First packets of such flows: [`FlowKey`](super::FlowKey) to
+    /// [`Begun`](super::Begun). Apart, so that floods of first packets push out no flow.
+    pub const BEGUN: &str = "BEGUN";
+    /// Per-CPU count of each [`TrackEvent`](super::TrackEvent).
+    pub const TRACK_EVENTS: &str = "TRACK_EVENTS";
     /// Per-CPU [`ReasonCount`](super::ReasonCount) by [`Reason`](super::Reason).
     pub const REASONS: &str = "REASONS";
     /// IPv6 addresses, outside and inside, one cache line a bucket.

@@ -228,3 +228,20 @@ pub struct Config {
     /// Buckets of `ADDRESSES` less one.
     pub addresses_mask: u32,
 }
+
+/// What happens to flows of tracked slots. The discriminant is the index of its counter.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackEvent {
+    /// A first packet is remembered for a moment.
+    Begun,
+    /// A flow is remembered for as long as it may last.
+    Remembered,
+    /// A packet goes to another backend than a new flow's would.
+    Kept,
+}
+
+impl TrackEvent {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+}

@@ -51,6 +51,9 @@ pub trait Family: Copy + Debug + Eq + 'static {
     /// The same the other way.
     fn words(address: Self::Address) -> Address;
 
+    /// An address in two words.
+    fn wide(address: Self::Address) -> [u64; 2];
+
     /// The flow of the packet at `at`, every length checked.
     fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason>;
 

@@ -176,6 +176,13 @@ header! {
     }
 }
 
+impl Tcp {
+    /// Flag: synchronize, the first packet of a connection in either direction.
+    pub const SYN: u8 = 0x02;
+    /// Flag: the acknowledgment number counts.
+    pub const ACK: u8 = 0x10;
+}
+
 header! {
     /// The ICMP header that all messages share (RFC 792), with the echo fields.
     Icmp {

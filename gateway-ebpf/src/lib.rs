@@ -144,19 +144,19 @@ fn deliver<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
         return Err(Exit::Continue(Step::PublicIcmp));
     }
     endpoint::serves(endpoint, &flow)?;
-    send_in::<O, F, P, T>(packet, tables, &flow, endpoint)
+    send_in::<O, F, P, T, FULL>(packet, tables, &flow, endpoint)
 }
 
 /// From an endpoint to the backend that the flow has there.
 #[inline(always)]
-fn send_in<O: Outer, F: Family, P: Packet, T: Tables>(
+fn send_in<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     packet: &mut P,
     tables: &T,
     flow: &Flow<F>,
     endpoint: Endpoint,
 ) -> Result<u32, Exit> {
     let hash = flow.hash(tables);
-    let backend = balance::choose(tables, endpoint, flow, hash)?;
+    let backend = balance::choose::<F, P, T, FULL>((packet, IP), tables, endpoint, flow, hash)?;
     let bytes = packet.len();
     rewrite::alive(flow)?;
     let tunnel = tunnel::towards(tables, backend.tunnel, bytes - IP)?;
@@ -193,7 +193,7 @@ fn icmp_in<O: Outer, F: Family, P: Packet, T: Tables>(
     if endpoint.kind() == Endpoint::ADDRESS {
         return Err(answer::echo::<F, P>(packet, &flow)?.into());
     }
-    send_in::<O, F, P, T>(packet, tables, &flow, endpoint)
+    send_in::<O, F, P, T, true>(packet, tables, &flow, endpoint)
 }
 
 /// Underlay side in: who sends, reverse NAT, out.

@@ -4,8 +4,8 @@
 //! never name either.
 
 use gateway_common::{
-    Backend, Bucket, Instance, Interface, NextHop, Note, Reason, SourceNat, Step, Tunnel,
-    WideBucket,
+    Backend, Begun, Bucket, FlowKey, Instance, Interface, Moved, NextHop, Note, Reason, SourceNat,
+    Step, TrackEvent, Tunnel, WideBucket,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -61,6 +61,8 @@ pub trait Packet {
 ///
 /// Every reader returns `None` for an index beyond the table.
 pub trait Tables {
+    /// The kernel's clock, in jiffies.
+    fn now(&self) -> u64;
     /// Seed of the flow hash.
     fn seed(&self) -> [u64; 2];
     /// A word of the VTEP that all gateways share (read one by one: over IPv4 only
@@ -79,6 +81,20 @@ pub trait Tables {
     fn addresses(&self, place: u32) -> Option<&WideBucket>;
     /// A ring slot, packed.
     fn ring(&self, slot: u32) -> Option<u64>;
+    /// What is known of a tracked slot, packed.
+    fn track(&self, slot: u32) -> Option<u64>;
+    /// Marks a tracked slot: a packet goes to another backend than the current one.
+    fn mark(&self, slot: u32, mark: u32);
+    /// A remembered flow.
+    fn moved(&self, flow: &FlowKey) -> Option<Moved>;
+    /// Remembers a flow.
+    fn remember(&self, flow: &FlowKey, moved: Moved);
+    /// A flow of which the first packet came.
+    fn begun(&self, flow: &FlowKey) -> Option<Begun>;
+    /// Remembers a flow's first packet.
+    fn begin(&self, flow: &FlowKey, begun: Begun);
+    /// Counts what happens to a flow of a tracked slot.
+    fn count_track(&self, event: TrackEvent);
     /// A backend.
     fn backend(&self, index: u32) -> Option<&Backend>;
     /// A tunnel.

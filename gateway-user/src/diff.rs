@@ -3,9 +3,12 @@
 //!
 //! A record is in place before anything points to it, and nothing points to a
 //! record before it is taken away: devices, next hops, records, ring slots, new
-//! keys; then old keys, then what they pointed to.
+//! keys; then old keys, then, when no packet can still be on its way there, what
+//! they pointed to.
 
-use gateway_common::{Backend, Instance, Interface, MAX_INTERFACES, NextHop, SourceNat, Tunnel};
+use gateway_common::{
+    Backend, Instance, Interface, MAX_INTERFACES, NextHop, SourceNat, Tunnel, map,
+};
 
 use crate::model::{Entries, Tables};
 
@@ -18,6 +21,17 @@ pub enum KeyTable {
     InstanceKeys,
     /// `REVERSE`.
     Reverse,
+}
+
+impl KeyTable {
+    /// The map.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Endpoints => map::ENDPOINTS,
+            Self::InstanceKeys => map::INSTANCE_KEYS,
+            Self::Reverse => map::REVERSE,
+        }
+    }
 }
 
 /// One write to one table.
@@ -37,12 +51,16 @@ pub enum Write {
     Instance(u32, Instance),
     /// A reverse translation.
     SourceNat(u32, SourceNat),
+    /// Epoch of a ring slot that begins to be tracked, or 0.
+    Epoch(u32, u32),
     /// A ring slot.
     Ring(u32, u64),
     /// A key's value, new or changed.
     Insert(KeyTable, u64, u64),
     /// A key that goes.
     Remove(KeyTable, u64),
+    /// Waits until every packet is through that may have seen what was there before.
+    Wait,
 }
 
 /// The writes that lead from `now` to `wanted`. The configuration is not among
@@ -84,7 +102,9 @@ pub fn diff(now: &Tables, wanted: &Tables) -> Vec<Write> {
         &wanted.source_nats,
         Write::SourceNat,
     );
-    list(out, &now.ring, &wanted.ring, Write::Ring);
+    // A slot has its epoch before it is tracked, and keeps it until it no longer is.
+    records(out, &mut gone, &now.epochs, &wanted.epochs, Write::Epoch);
+    records(out, &mut gone, &now.ring, &wanted.ring, Write::Ring);
     let tables = [
         (KeyTable::Endpoints, &now.endpoints, &wanted.endpoints),
         (
@@ -99,6 +119,9 @@ pub fn diff(now: &Tables, wanted: &Tables) -> Vec<Write> {
     }
     for (table, now, wanted) in tables {
         removals(out, table, now, wanted);
+    }
+    if !gone.is_empty() {
+        out.push(Write::Wait);
     }
     out.append(&mut gone);
     writes
@@ -183,7 +206,9 @@ mod tests {
                 Write::Backend(i, v) => set(&mut tables.backends, i, v),
                 Write::Instance(i, v) => set(&mut tables.instances, i, v),
                 Write::SourceNat(i, v) => set(&mut tables.source_nats, i, v),
+                Write::Epoch(i, v) => set(&mut tables.epochs, i, v),
                 Write::Ring(i, v) => set(&mut tables.ring, i, v),
+                Write::Wait => {}
                 Write::Insert(table, k, v) => {
                     entries(tables, table).insert(k, v);
                 }
@@ -208,6 +233,7 @@ mod tests {
         (numbers(), numbers(), numbers(), entries(), entries()).prop_map(
             |(ports, tunnels, backends, endpoints, reverse)| Tables {
                 ring: backends.iter().map(|&b| u64::from(b)).collect(),
+                epochs: ports.clone(),
                 ports,
                 tunnels: tunnels
                     .into_iter()

@@ -10,7 +10,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::status::{Status, Traffic};
+use crate::{
+    model::Condition,
+    status::{Status, Traffic},
+};
 
 /// Content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -239,6 +242,18 @@ impl Metrics {
             MetricType::Gauge,
             updates.last_seconds,
         )?;
+        out.counters(
+            "lingyun_table_mismatches",
+            "Times that the maps were read back and did not hold what they should",
+            std::iter::once((Vec::new(), updates.mismatches)),
+        )?;
+        out.counters(
+            "lingyun_table_loads",
+            "Times that a second, complete data path was loaded",
+            std::iter::once((Vec::new(), updates.loads)),
+        )?;
+        self.reload(out)?;
+        self.tracking(out)?;
         out.seconds(
             "lingyun_uptime",
             "Time since the agent took over",
@@ -254,6 +269,74 @@ impl Metrics {
             "lingyun_build_info",
             "Always 1; the labels tell node, agent version and ABI version",
             std::iter::once((build, 1.0)),
+        )
+    }
+}
+
+impl Metrics {
+    fn reload(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let reload = &self.0.reload;
+        out.gauges(
+            "lingyun_reload_ok",
+            "Whether the topology file in its last form was taken over: 1 or 0",
+            std::iter::once((Vec::new(), number(reload.ok))),
+        )?;
+        out.seconds(
+            "lingyun_reload_timestamp",
+            "When the topology file last changed, since 1970; 0 if it has not",
+            MetricType::Gauge,
+            reload.at,
+        )?;
+        let results = [("ok", reload.count), ("refused", reload.failures)];
+        out.counters(
+            "lingyun_reloads",
+            "Changes of the topology file, by what came of them",
+            results
+                .into_iter()
+                .map(|(result, count)| (vec![("result", result.to_owned())], count)),
+        )
+    }
+
+    /// Flows that are looked up while backends change.
+    fn tracking(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let tracking = &self.0.tracking;
+        let events = [
+            ("begun", tracking.begun),
+            ("remembered", tracking.remembered),
+            ("kept", tracking.kept),
+        ];
+        out.counters(
+            "lingyun_tracking",
+            "Flows begun and remembered, and packets kept at another backend than a new flow's, \
+             while backends change; nothing in the steady state",
+            events
+                .into_iter()
+                .map(|(event, count)| (vec![("event", event.to_owned())], count)),
+        )?;
+        let slots = self.0.load_balancers.iter().map(|service| {
+            let labels = vec![("load_balancer", service.name.clone())];
+            (labels, service.tracked_slots as f64)
+        });
+        out.gauges(
+            "lingyun_tracked_slots",
+            "Slots of a service's ring whose flows are looked up",
+            slots,
+        )?;
+        let drained = self.0.load_balancers.iter().flat_map(|service| {
+            service.backends.iter().map(move |backend| {
+                let labels = vec![
+                    ("load_balancer", service.name.clone()),
+                    ("vpc", backend.vpc.clone()),
+                    ("instance", backend.instance.clone()),
+                    ("port", backend.port.to_string()),
+                ];
+                (labels, number(backend.condition != Condition::Serving))
+            })
+        });
+        out.gauges(
+            "lingyun_backend_drained",
+            "Whether a backend takes no new flows: drained, leaving or dead",
+            drained,
         )
     }
 }

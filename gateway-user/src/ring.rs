@@ -12,9 +12,12 @@ pub struct Member {
     pub weight: u16,
 }
 
-/// Ring sizes: primes, far apart, so that adding a backend seldom changes the
-/// size (which would move nearly every flow).
-const SIZES: [usize; 3] = [1_021, 8_191, 65_521];
+/// Ring sizes, far apart, so that adding a backend seldom changes the size (which
+/// moves nearly every new flow). Each divides the next, so that a slot of a larger
+/// ring takes part of one slot of a smaller: flows can be followed from one ring to
+/// the other (see `model::rings`). Powers of two serve as well as the primes of the
+/// paper: a walk visits every slot if its step has no divisor in common with the size.
+const SIZES: [usize; 3] = [1_024, 8_192, 65_536];
 
 /// Slots that a ring should have for each backend: shares then are within a few
 /// per cent of the weights.
@@ -94,8 +97,8 @@ impl Walker {
             weight: u64::from(member.weight),
             credit: 0,
             next: (hash >> 32) as usize % size,
-            // Sizes are primes, so any skip from 1 to size-1 visits every slot.
-            skip: (hash & 0xffff_ffff) as usize % (size - 1) + 1,
+            // Sizes are powers of two, so any odd step visits every slot.
+            skip: (hash & 0xffff_ffff) as usize & (size - 1) | 1,
         }
     }
 
@@ -153,13 +156,13 @@ mod tests {
 
     #[test]
     fn without_weight_there_is_no_ring() {
-        assert!(build(&[], 1_021).is_empty());
-        assert!(build(&members(&[0, 0]), 1_021).is_empty());
+        assert!(build(&[], 1_024).is_empty());
+        assert!(build(&members(&[0, 0]), 1_024).is_empty());
     }
 
     #[test]
     fn a_drained_member_takes_nothing() {
-        let ring = build(&members(&[1, 0, 1]), 1_021);
+        let ring = build(&members(&[1, 0, 1]), 1_024);
         assert_eq!(shares(&ring, 3)[1], 0);
     }
 
@@ -183,15 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_primes() {
-        for size in SIZES {
-            assert!(
-                (2..size)
-                    .take_while(|d| d * d <= size)
-                    .all(|d| size % d != 0),
-                "{size}"
-            );
-        }
+    fn sizes_are_nested_powers_of_two() {
+        assert!(SIZES.iter().all(|size| size.is_power_of_two()));
+        assert!(SIZES.is_sorted());
     }
 
     proptest! {

@@ -14,6 +14,7 @@ pub use moment::{Moment, interface_names, role};
 use crate::{
     config::{Mac, Protocol},
     datapath::{Mode, Role},
+    model::Condition,
     reachability::NextHop,
 };
 
@@ -55,6 +56,12 @@ pub struct Status {
     pub reasons: Vec<ReasonStatus>,
     /// How the agent keeps the tables true.
     pub updates: Updates,
+    /// How the agent follows the topology file.
+    #[serde(default)]
+    pub reload: Reload,
+    /// Flows that are looked up, while backends change.
+    #[serde(default)]
+    pub tracking: Tracking,
 }
 
 /// A load-balanced service.
@@ -68,6 +75,9 @@ pub struct LoadBalancer {
     pub protocol: Protocol,
     /// Public port.
     pub port: u16,
+    /// Slots of its ring whose flows are looked up, after its backends changed.
+    #[serde(default)]
+    pub tracked_slots: usize,
     /// Sum over the backends.
     pub traffic: Traffic,
     /// In the order of the topology.
@@ -89,6 +99,9 @@ pub struct Backend {
     pub weight: u16,
     /// Part of new flows that the ring gives it, 0 to 1.
     pub share: f64,
+    /// What it does.
+    #[serde(default)]
+    pub condition: Condition,
     /// What it carried.
     pub traffic: Traffic,
 }
@@ -187,6 +200,38 @@ pub struct Updates {
     pub seconds: f64,
     /// Seconds that the last one took.
     pub last_seconds: f64,
+    /// Times that the maps were read back and did not hold what they should.
+    #[serde(default)]
+    pub mismatches: u64,
+    /// Times that a second, complete data path was loaded, since a table was too small.
+    #[serde(default)]
+    pub loads: u64,
+}
+
+/// How the agent follows the topology file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reload {
+    /// Whether the last change of the file was taken over. True when there was none.
+    pub ok: bool,
+    /// When that was, in seconds since 1970; 0 when there was none.
+    pub at: f64,
+    /// What came of it, or what is wrong with the file.
+    pub message: String,
+    /// Times that a changed file was taken over.
+    pub count: u64,
+    /// Times that one was refused.
+    pub failures: u64,
+}
+
+/// Flows that are looked up, while backends change. In the steady state none is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracking {
+    /// First packets that were remembered (TCP SYN).
+    pub begun: u64,
+    /// Flows that were remembered for longer.
+    pub remembered: u64,
+    /// Packets that went to another backend than a new flow's would have.
+    pub kept: u64,
 }
 
 #[cfg(test)]

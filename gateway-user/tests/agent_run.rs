@@ -1,6 +1,7 @@
 //! The `lingyun` command itself, on veths in namespaces of its own: takes a node
 //! over, announces while it can serve, survives a kill, cleans up.
 
+mod agent_reload;
 mod agent_site;
 mod netlink_lab;
 

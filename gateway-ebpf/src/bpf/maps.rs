@@ -3,12 +3,14 @@
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
+    helpers::bpf_jiffies64,
     macros::map,
-    maps::{Array, DevMap, PerCpuArray, ProgramArray},
+    maps::{Array, DevMap, LruHashMap, PerCpuArray, ProgramArray},
 };
 use gateway_common::{
-    Backend, Bucket, Config, Counter, Instance, Interface, MAX_INTERFACES, MAX_PORTS, NextHop,
-    Note, Reason, ReasonCount, SourceNat, Step, Tunnel, UPLINK_SLOTS, WideBucket,
+    Backend, Begun, Bucket, Config, Counter, FlowKey, Instance, Interface, MAX_INTERFACES,
+    MAX_PORTS, Moved, NextHop, Note, Reason, ReasonCount, SourceNat, Step, TrackEvent, Tunnel,
+    UPLINK_SLOTS, WideBucket,
 };
 use gateway_ebpf::packet::Tables;
 
@@ -22,6 +24,8 @@ static ENDPOINTS: Array<Bucket> = Array::with_max_entries(1, SHARED);
 static ADDRESSES: Array<WideBucket> = Array::with_max_entries(1, SHARED);
 #[map]
 static RING: Array<u64> = Array::with_max_entries(1, SHARED);
+#[map]
+static TRACKS: Array<u64> = Array::with_max_entries(1, SHARED);
 #[map]
 static BACKENDS: Array<Backend> = Array::with_max_entries(1, SHARED);
 #[map]
@@ -43,6 +47,12 @@ static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static REASONS: PerCpuArray<ReasonCount> =
     PerCpuArray::with_max_entries(Reason::ALL.len() as u32, 0);
+#[map]
+static MOVED: LruHashMap<FlowKey, Moved> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static BEGUN: LruHashMap<FlowKey, Begun> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static TRACK_EVENTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(TrackEvent::COUNT as u32, 0);
 #[map]
 static NOTES: PerCpuArray<[u32; Note::COUNT]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -75,6 +85,12 @@ macro_rules! config {
 }
 
 impl Tables for Maps {
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: takes nothing and cannot fail; the verifier turns it into a load.
+        unsafe { bpf_jiffies64() }
+    }
+
     #[inline(always)]
     fn seed(&self) -> [u64; 2] {
         [config!(seed[0]), config!(seed[1])]
@@ -113,6 +129,57 @@ impl Tables for Maps {
     #[inline(always)]
     fn ring(&self, slot: u32) -> Option<u64> {
         RING.get(slot).copied()
+    }
+
+    #[inline(always)]
+    fn track(&self, slot: u32) -> Option<u64> {
+        // Volatile because the agent and other CPUs store to it.
+        // SAFETY: an element of the map, aligned.
+        TRACKS
+            .get_ptr(slot)
+            .map(|track| unsafe { track.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn mark(&self, slot: u32, mark: u32) {
+        if let Some(track) = TRACKS.get_ptr_mut(slot) {
+            // SAFETY: the upper half of an element of the map, aligned. The lower one
+            // is the agent's.
+            unsafe { track.cast::<u32>().add(1).write_volatile(mark) };
+        }
+    }
+
+    #[inline(always)]
+    fn moved(&self, flow: &FlowKey) -> Option<Moved> {
+        // SAFETY: read at once, in one word that changes as a whole.
+        unsafe { MOVED.get(flow) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember(&self, flow: &FlowKey, moved: Moved) {
+        // Fails only when all CPUs fight for the last entry: the next packet tries again.
+        let _ = MOVED.insert(flow, moved, 0);
+    }
+
+    #[inline(always)]
+    fn begun(&self, flow: &FlowKey) -> Option<Begun> {
+        // SAFETY: read at once. Its words may belong to two first packets of the same
+        // flow on two CPUs; the sequence number then fits only one of them.
+        unsafe { BEGUN.get(flow) }.copied()
+    }
+
+    #[inline(always)]
+    fn begin(&self, flow: &FlowKey, begun: Begun) {
+        // As above: a first packet that is not answered comes again.
+        let _ = BEGUN.insert(flow, begun, 0);
+    }
+
+    #[inline(always)]
+    fn count_track(&self, event: TrackEvent) {
+        if let Some(count) = TRACK_EVENTS.get_ptr_mut(event as u32) {
+            // SAFETY: this CPU's own, and a program is not interrupted by another one.
+            unsafe { *count += 1 };
+        }
     }
 
     #[inline(always)]

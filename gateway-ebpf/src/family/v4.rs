@@ -38,6 +38,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn wide(address: u32) -> [u64; 2] {
+        [address as u64, 0]
+    }
+
+    #[inline(always)]
     fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
         let ip = packet.need::<Ipv4>(at)?;
         let length = u16::from_be(ip.length) as usize;

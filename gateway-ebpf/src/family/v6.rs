@@ -39,6 +39,11 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn wide(address: [u64; 2]) -> [u64; 2] {
+        address
+    }
+
+    #[inline(always)]
     fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
         let ip = packet.need::<Ipv6>(at)?;
         let word = u32::from_be(ip.version_class_flow);

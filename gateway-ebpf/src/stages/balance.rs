@@ -1,17 +1,18 @@
-//! Which backend takes a flow: the hash alone, no flow table.
+//! Which backend takes a flow: the hash alone, unless its ring slot is tracked.
 
-use gateway_common::{Backend, Endpoint, Reason, RingSlot};
+use gateway_common::{Backend, Endpoint, Reason, RingSlot, Step};
 
-use super::parse::Flow;
+use super::{parse::Flow, track};
 use crate::{
     family::Family,
     hash,
-    packet::{Exit, Tables},
+    packet::{Exit, Packet, Tables},
 };
 
-/// The backend of a flow.
+/// The backend of a flow whose packet is at `at`. Only a `FULL` program looks flows up.
 #[inline(always)]
-pub fn choose<'t, F: Family, T: Tables>(
+pub fn choose<'t, F: Family, P: Packet, T: Tables, const FULL: bool>(
+    (packet, at): (&P, usize),
     tables: &'t T,
     endpoint: Endpoint,
     flow: &Flow<F>,
@@ -27,14 +28,43 @@ pub fn choose<'t, F: Family, T: Tables>(
         match endpoint.slots() {
             1 => endpoint.index(),
             slots => {
-                let slot = endpoint.index() + hash::slot(hash, slots);
-                RingSlot(tables.ring(slot).ok_or(Reason::Internal)?).current()
+                let number = endpoint.index() + slot(tables, endpoint, slots, flow, hash);
+                let slot = RingSlot(tables.ring(number).ok_or(Reason::Internal)?);
+                if !slot.is_tracked() {
+                    slot.current()
+                } else if FULL {
+                    track::follow((packet, at), tables, flow, number, slot)?
+                } else {
+                    return Err(Exit::Continue(Step::PublicFull));
+                }
             }
         }
     };
     let backend = tables.backend(index).ok_or(Reason::Internal)?;
-    if backend.flags & Backend::FLAG_VALID == 0 {
+    if !is_alive(backend) {
         return Err(Reason::NoBackend.into());
     }
     Ok(backend)
+}
+
+/// Slot of a flow in its service's ring.
+#[inline(always)]
+fn slot<F: Family, T: Tables>(
+    tables: &T,
+    endpoint: Endpoint,
+    slots: u32,
+    flow: &Flow<F>,
+    hash: u64,
+) -> u32 {
+    if endpoint.is_by_source() {
+        let hash = F::hash(&tables.seed(), flow.source, flow.destination, 0);
+        return hash::slot(hash, slots);
+    }
+    hash::slot(hash, slots)
+}
+
+/// Whether a backend takes packets at all.
+#[inline(always)]
+pub const fn is_alive(backend: &Backend) -> bool {
+    backend.flags & Backend::FLAG_VALID != 0
 }

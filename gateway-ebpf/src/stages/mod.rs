@@ -7,6 +7,7 @@ pub mod parse;
 pub mod reverse;
 pub mod rewrite;
 pub mod source;
+pub mod track;
 pub mod tunnel;
 pub mod uplink;
 pub mod vxlan;

@@ -3,9 +3,13 @@
 //! It runs on two threads: one request for thousands of counters cannot delay a
 //! route change on the other, and more would have nothing to do.
 
+mod change;
+mod file;
 mod node;
+mod plan;
 mod preflight;
 mod readiness;
+mod store;
 
 use std::{
     collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration, time::Instant,
@@ -18,15 +22,18 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use self::node::Node;
+use self::{file::TopologyFile, node::Node};
 use crate::{
-    config::{Gateway, Topology},
+    config::{self, Gateway, Topology},
     datapath::{self, Mode},
     netlink::{Announcement, Announcements, Announcer, Wanted, Watcher, public_ips},
     reachability::{NextHop, Reachability},
     server::{self, Server, Socket},
     status,
 };
+
+/// How often flows that are on their way to another backend are looked at.
+const OBSERVE: Duration = Duration::from_secs(1);
 
 /// What failed is tried again this often, and announcements that somebody else
 /// removed are put back.
@@ -39,6 +46,10 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The file that says what the site is, and its text.
+    pub file: PathBuf,
+    /// What the agent was started with; later changes of the file are followed.
+    pub text: String,
     /// The site.
     pub topology: Topology,
     /// This node.
@@ -67,6 +78,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         Some(address) => Some(server::listen(address).await?),
         None => None,
     };
+    let file = TopologyFile::watch(&settings.file, settings.text.clone())?;
     let wanted = Wanted::new(&settings.topology, &settings.gateway);
     let watcher = Watcher::start(wanted).await?;
     preflight::interfaces(&settings.gateway, &watcher.subscribe().borrow())?;
@@ -76,7 +88,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let node = Arc::new(Node::take_over(&settings, reach.clone())?);
     let announcer = Announcer::new(settings.announcements);
     let mut server = Server::new(Arc::clone(&node));
-    server.serve(unix);
+    server.serve_commands(unix);
     let mut places = settings.socket.display().to_string();
     if let Some(tcp) = tcp {
         places = format!("http://{}/metrics and {places}", tcp.local_addr()?);
@@ -84,7 +96,15 @@ pub async fn run(settings: Settings) -> Result<()> {
     }
     log::info!("{}: answering on {places}", settings.gateway.name);
 
-    keep_true(&settings, &node, &announcer, &mut reach, &mut stop).await;
+    let mut agent = Agent {
+        settings: &settings,
+        node: &node,
+        announcer: &announcer,
+        watcher: &watcher,
+        reach: reach.clone(),
+        file,
+    };
+    agent.keep_true(&mut stop).await;
 
     log::info!("{}: withdrawing its addresses", settings.gateway.name);
     let withdrawn = announce(&node, &announcer, BTreeSet::new()).await;
@@ -104,46 +124,119 @@ pub async fn run(settings: Settings) -> Result<()> {
     Ok(())
 }
 
-/// The loop: every change of the surroundings goes into the tables, and what is
-/// announced follows from that.
-async fn keep_true(
-    settings: &Settings,
-    node: &Node,
-    announcer: &Announcer,
-    reach: &mut watch::Receiver<Arc<Reachability>>,
-    stop: &mut Stop,
-) {
-    let mut retry = interval(RETRY);
-    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known = Arc::default();
-    let mut was_ready = None;
-    loop {
-        let now = Arc::clone(&reach.borrow_and_update());
-        log_next_hops(&known, &now);
-        known = now;
-        follow(node, &known);
-        let not_ready = server::Source::not_ready(node);
-        let wanted = match not_ready.is_empty() {
-            true => announcements(settings),
-            false => BTreeSet::new(),
-        };
-        if was_ready.as_ref() != Some(&not_ready) {
-            match not_ready.is_empty() {
-                true => log::info!("ready: announcing {} addresses", wanted.len()),
-                false => log::warn!("not ready, announcing nothing: {}", not_ready.join("; ")),
+/// What the loop works with.
+struct Agent<'a> {
+    settings: &'a Settings,
+    node: &'a Node,
+    announcer: &'a Announcer,
+    watcher: &'a Watcher,
+    reach: watch::Receiver<Arc<Reachability>>,
+    file: TopologyFile,
+}
+
+impl Agent<'_> {
+    /// The loop: every change of the surroundings and of the topology file goes into
+    /// the tables, and what is announced follows from that.
+    async fn keep_true(&mut self, stop: &mut Stop) {
+        let mut retry = interval(RETRY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut observe = interval(OBSERVE);
+        observe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known = Arc::default();
+        let mut was_ready = None;
+        loop {
+            let now = Arc::clone(&self.reach.borrow_and_update());
+            log_next_hops(&known, &now);
+            known = now;
+            follow(self.node, &known);
+            let not_ready = server::Source::not_ready(self.node);
+            let wanted = match not_ready.is_empty() {
+                true => announcements(self.settings, &self.node.topology().0),
+                false => BTreeSet::new(),
+            };
+            if was_ready.as_ref() != Some(&not_ready) {
+                match not_ready.is_empty() {
+                    true => log::info!("ready: announcing {} addresses", wanted.len()),
+                    false => log::warn!("not ready, announcing nothing: {}", not_ready.join("; ")),
+                }
+                was_ready = Some(not_ready);
             }
-            was_ready = Some(not_ready);
+            if let Err(error) = announce(self.node, self.announcer, wanted).await {
+                log::warn!("{error:#}; trying again in {RETRY:?}");
+            }
+            loop {
+                tokio::select! {
+                    changed = self.reach.changed() => if changed.is_err() {
+                        return log::error!("the network watch ended");
+                    },
+                    text = self.file.changed() => self.take_over(text).await,
+                    _ = observe.tick() => {
+                        // Nothing is to be announced because flows have settled.
+                        follow(self.node, &known);
+                        continue;
+                    }
+                    _ = retry.tick() => {}
+                    () = stop.requested() => return,
+                }
+                break;
+            }
         }
-        if let Err(error) = announce(node, announcer, wanted).await {
-            log::warn!("{error:#}; trying again in {RETRY:?}");
+    }
+
+    /// Takes over what the topology file says now; if anything is wrong with it,
+    /// nothing changes.
+    async fn take_over(&mut self, text: Result<String, String>) {
+        let outcome = match text {
+            Ok(text) => self.reload(&text).await,
+            Err(error) => Err(error),
+        };
+        let name = self.file.name();
+        match &outcome {
+            Ok(said) => log::info!("{name}: {said}"),
+            Err(error) => log::error!("{name}: refused, nothing has changed: {error}"),
         }
-        tokio::select! {
-            changed = reach.changed() => if changed.is_err() {
-                return log::error!("the network watch ended");
-            },
-            _ = retry.tick() => {}
-            () = stop.requested() => return,
+        self.node.note_reload(outcome);
+    }
+
+    async fn reload(&mut self, text: &str) -> Result<String, String> {
+        let loaded = config::parse(self.file.name(), text).map_err(|report| report.to_string())?;
+        for warning in &loaded.warnings {
+            log::warn!("{}: {warning}", self.file.name());
         }
+        let topology = loaded.topology;
+        let (before, gateway) = self.node.topology();
+        let gateway = change::follow((&before, &gateway), &topology)?.clone();
+        if before == topology {
+            return Ok("nothing that matters has changed".into());
+        }
+        // Next hops of new hosts are looked up before packets are sent there.
+        self.watcher.want(Wanted::new(&topology, &gateway));
+        let endpoints = Wanted::new(&topology, &gateway).endpoints;
+        let is_known = |reach: &Arc<Reachability>| {
+            (endpoints.iter()).all(|endpoint| reach.tunnels.contains_key(endpoint))
+                && next_hops(reach).all(NextHop::is_usable)
+        };
+        let _ = timeout(SETTLE, self.reach.wait_for(is_known)).await;
+
+        // What goes is withdrawn before it is taken away; what comes is announced by
+        // the loop, when it is there.
+        let keep = announcements(self.settings, &topology);
+        let held = self.node.announced();
+        let kept: BTreeSet<_> = held.intersection(&keep).copied().collect();
+        if kept != held {
+            announce(self.node, self.announcer, kept)
+                .await
+                .map_err(|error| format!("{error:#}"))?;
+        }
+        let summary = change::summary(&before, &topology);
+        let reach = Arc::clone(&self.reach.borrow());
+        let result = self.node.reload(topology, &reach);
+        if result.is_err() {
+            let (topology, gateway) = self.node.topology();
+            self.watcher.want(Wanted::new(&topology, &gateway));
+        }
+        result.map_err(|error| format!("{error:#}"))?;
+        Ok(summary)
     }
 }
 
@@ -189,13 +282,13 @@ async fn announce(
 }
 
 /// Everything that this site announces.
-fn announcements(settings: &Settings) -> BTreeSet<Announcement> {
+fn announcements(settings: &Settings, topology: &Topology) -> BTreeSet<Announcement> {
     let Announcements {
         public_table,
         vtep_table,
         ..
     } = settings.announcements;
-    let public = public_ips(&settings.topology)
+    let public = public_ips(topology)
         .into_iter()
         .map(|address| Announcement {
             table: public_table,
@@ -203,7 +296,7 @@ fn announcements(settings: &Settings) -> BTreeSet<Announcement> {
         });
     let vtep = Announcement {
         table: vtep_table,
-        address: settings.topology.anycast_vtep,
+        address: topology.anycast_vtep,
     };
     public.chain([vtep]).collect()
 }

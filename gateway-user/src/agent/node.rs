@@ -5,19 +5,25 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::*;
+use gateway_common::{Reason, ReasonCount, TrackEvent};
+use tokio::task::JoinHandle;
+
+use super::{
+    plan::{Plan, clock},
+    store::Store,
+    *,
+};
 use crate::{
-    datapath::Datapath,
+    datapath::{Datapath, Left, Options, Outgrown},
     diff::diff,
-    model::{self, Tables},
-    server::Source,
-    status::{Moment, Status, Updates},
+    model::{Label, Tables},
+    server::{DrainRequest, Source},
+    status::{Moment, Reload, Status, Tracking, Traffic, Updates},
 };
 
 /// A node.
 pub(super) struct Node {
-    topology: Topology,
-    gateway: Gateway,
+    options: Options<'static>,
     mode: Mode,
     started: Instant,
     reachability: watch::Receiver<Arc<Reachability>>,
@@ -25,15 +31,30 @@ pub(super) struct Node {
 }
 
 struct State {
+    plan: Plan,
+    store: Store,
     /// None once the node is given back.
     datapath: Option<Datapath>,
+    /// Forwards what the programs log.
+    logs: Option<JoinHandle<()>>,
     /// What the maps hold, if the last update went through.
     tables: Tables,
+    /// What data paths counted that were replaced since the agent started.
+    carried: Carried,
     /// Interfaces with the program on them, and the index each had then.
     attached: BTreeMap<String, u32>,
     announced: BTreeSet<Announcement>,
     updates: Updates,
+    reload: Reload,
     healthy: bool,
+}
+
+/// Counts of earlier data paths.
+#[derive(Default)]
+struct Carried {
+    counters: Vec<Traffic>,
+    reasons: BTreeMap<Reason, ReasonCount>,
+    track_events: [u64; TrackEvent::COUNT],
 }
 
 impl Node {
@@ -43,13 +64,7 @@ impl Node {
         settings: &Settings,
         reachability: watch::Receiver<Arc<Reachability>>,
     ) -> Result<Self> {
-        let Settings {
-            topology,
-            gateway,
-            mode,
-            pin_dir,
-            ..
-        } = settings.clone();
+        let mode = settings.mode;
         if mode == Mode::Generic {
             log::warn!(
                 "generic XDP, as asked for: every packet costs the kernel's full receive path \
@@ -57,34 +72,23 @@ impl Node {
             );
         }
         datapath::ensure_bpffs()?;
-        let options = datapath::Options {
+        let options = Options {
             object: datapath::object()?,
-            pin_dir,
+            pin_dir: settings.pin_dir.clone(),
         };
+        let left = Left::read(&options.pin_dir).unwrap_or_else(|error| {
+            log::warn!("starting without the rings of an earlier agent: {error:#}");
+            None
+        });
+        let mut store = Store::beside(&settings.socket);
+        let course = store.load(left.is_some());
+        let plan = Plan::resume(settings, course, left.as_ref());
         let reach = Arc::clone(&reachability.borrow());
-        let tables = model::build(&topology, &gateway, &reach);
+        let tables = plan.tables(&reach);
+        store.save(&plan.course)?;
         let mut datapath = Datapath::load(&options, &tables)?;
-        match datapath.logs() {
-            Ok(logs) => drop(tokio::spawn(logs.forward())),
-            Err(error) => log::debug!("{error:#}"),
-        }
-        let node = |datapath, attached| Self {
-            started: Instant::now(),
-            reachability,
-            state: Mutex::new(State {
-                datapath: Some(datapath),
-                tables,
-                attached,
-                announced: BTreeSet::new(),
-                updates: Updates::default(),
-                healthy: true,
-            }),
-            topology,
-            gateway: gateway.clone(),
-            mode,
-        };
-        match attach_all(&mut datapath, &gateway, mode, &reach) {
-            Ok(attached) => Ok(node(datapath, attached)),
+        let attached = match attach_all(&mut datapath, &plan.gateway, mode, &reach) {
+            Ok(attached) => attached,
             Err(error) => {
                 // An earlier agent's program that was swapped already goes on
                 // working with the new one; a fresh start is undone.
@@ -94,40 +98,112 @@ impl Node {
                     .all(|attachment| !attachment.taken_over)
                 {
                     datapath.detach()?;
+                    store.leave(&plan.course)?;
                 }
-                Err(error)
+                return Err(error);
             }
+        };
+        let state = State {
+            logs: forward_logs(&mut datapath),
+            plan,
+            store,
+            datapath: Some(datapath),
+            tables,
+            carried: Carried::default(),
+            attached,
+            announced: BTreeSet::new(),
+            updates: Updates::default(),
+            reload: Reload {
+                ok: true,
+                ..Reload::default()
+            },
+            healthy: true,
+        };
+        Ok(Self {
+            options,
+            mode,
+            started: Instant::now(),
+            reachability,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Brings the tables in line with the surroundings, and settles flows that are
+    /// quiet.
+    pub(super) fn follow(&self, reach: &Reachability) -> Result<()> {
+        let mut state = self.lock();
+        match state.observe()? {
+            Some(plan) => self.lead(&mut state, Some(plan), reach),
+            None => self.lead(&mut state, None, reach),
         }
     }
 
-    /// Brings the tables in line with the surroundings.
-    pub(super) fn follow(&self, reach: &Reachability) -> Result<()> {
-        let start = Instant::now();
+    /// Takes over another topology. Nothing has changed if that fails before the
+    /// kernel was touched.
+    pub(super) fn reload(&self, topology: Topology, reach: &Reachability) -> Result<()> {
         let mut state = self.lock();
-        let state = &mut *state;
-        let Some(datapath) = &mut state.datapath else {
+        let plan = state.plan.with_topology(topology);
+        self.lead(&mut state, Some(plan), reach)
+    }
+
+    /// Remembers how a changed topology file was received.
+    pub(super) fn note_reload(&self, outcome: Result<String, String>) {
+        let mut state = self.lock();
+        let reload = &mut state.reload;
+        reload.ok = outcome.is_ok();
+        match &outcome {
+            Ok(_) => reload.count += 1,
+            Err(_) => reload.failures += 1,
+        }
+        reload.message = outcome.unwrap_or_else(|error| error);
+        reload.at = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0.0, |since| since.as_secs_f64());
+    }
+
+    /// The topology as the file has it, and this gateway in it.
+    pub(super) fn topology(&self) -> (Topology, Gateway) {
+        let state = self.lock();
+        (state.plan.topology.clone(), state.plan.gateway.clone())
+    }
+
+    /// Leads the kernel to a plan, or to the one in force as the surroundings are now.
+    fn lead(&self, state: &mut State, plan: Option<Plan>, reach: &Reachability) -> Result<()> {
+        if state.datapath.is_none() {
             return Ok(());
-        };
-        let wanted = model::build(&self.topology, &self.gateway, reach);
+        }
+        let start = Instant::now();
+        let wanted = plan.as_ref().unwrap_or(&state.plan).tables(reach);
         let writes = diff(&state.tables, &wanted);
         let moved = moved_interfaces(&state.attached, reach);
         if writes.is_empty() && moved.is_empty() && state.healthy {
-            return Ok(());
+            // The plan may differ in what is not in the tables.
+            return plan.map_or(Ok(()), |plan| state.adopt(plan));
         }
-        let result = datapath.apply(&writes).and_then(|()| {
-            // Some of it may have been written when something failed, but writing
-            // it once more does no harm: only a complete update counts.
+        let datapath = state.datapath.as_mut().context("there is a data path")?;
+        let mut result = match datapath.fits(&wanted) {
+            true => {
+                if let Some(plan) = plan {
+                    state.adopt(plan)?;
+                }
+                state.apply(&writes, &wanted)
+            }
+            false => {
+                let plan = plan.unwrap_or_else(|| state.plan.clone());
+                self.replace(state, plan, reach)
+            }
+        };
+        if result.as_ref().is_err_and(|error| error.is::<Outgrown>()) {
+            log::info!("a table is full; loading a larger one");
+            result = self.replace(state, state.plan.clone(), reach);
+        }
+        result = result.and_then(|()| {
+            // What was written while something failed is written once more, which does
+            // no harm: only a complete update counts.
+            let wanted = state.plan.tables(reach);
+            state.verify(&wanted)?;
             state.tables = wanted;
-            moved.iter().try_for_each(|name| {
-                state.attached.remove(name);
-                let Some(interface) = reach.interfaces.get(name) else {
-                    return Ok(());
-                };
-                datapath.attach(name, status::role(&self.gateway, name), self.mode)?;
-                state.attached.insert(name.clone(), interface.ifindex);
-                log::info!("attached to {name}, which was made anew");
-                Ok(())
-            })
+            self.attach_moved(state, &moved, reach)
         });
         state.healthy = result.is_ok();
         let updates = &mut state.updates;
@@ -140,17 +216,70 @@ impl Node {
         result
     }
 
+    /// Loads a second, complete data path for a plan and swaps it in. Until then the
+    /// one that is there goes on undisturbed.
+    fn replace(&self, state: &mut State, mut plan: Plan, reach: &Reachability) -> Result<()> {
+        plan.course.rings.pack();
+        let wanted = plan.tables(reach);
+        state.store.save(&plan.course)?;
+        let mut new = Datapath::load(&self.options, &wanted)?;
+        let old = state.datapath.take();
+        state.plan = plan;
+        if let Some(old) = &old {
+            state.carried.add(old, &state.tables)?;
+        }
+        let attached = attach_all(&mut new, &state.plan.gateway, self.mode, reach);
+        if let Some(logs) = state.logs.take() {
+            logs.abort();
+        }
+        state.logs = forward_logs(&mut new);
+        state.datapath = Some(new);
+        state.tables = wanted;
+        state.updates.loads += 1;
+        state.attached = attached?;
+        log::info!("a second data path was loaded and swapped in");
+        Ok(())
+    }
+
+    fn attach_moved(
+        &self,
+        state: &mut State,
+        moved: &[String],
+        reach: &Reachability,
+    ) -> Result<()> {
+        let datapath = state.datapath.as_mut().context("there is a data path")?;
+        moved.iter().try_for_each(|name| {
+            state.attached.remove(name);
+            let Some(interface) = reach.interfaces.get(name) else {
+                return Ok(());
+            };
+            let role = status::role(&state.plan.gateway, name);
+            datapath.attach(name, role, self.mode)?;
+            state.attached.insert(name.clone(), interface.ifindex);
+            log::info!("attached to {name}, which was made anew");
+            Ok(())
+        })
+    }
+
     /// Remembers what is announced, for people.
     pub(super) fn set_announced(&self, announced: BTreeSet<Announcement>) {
         self.lock().announced = announced;
     }
 
+    /// What is announced.
+    pub(super) fn announced(&self) -> BTreeSet<Announcement> {
+        self.lock().announced.clone()
+    }
+
     /// Detaches the program and removes the pins.
     pub(super) fn give_back(&self) -> Result<()> {
-        match self.lock().datapath.take() {
-            Some(datapath) => datapath.detach(),
-            None => Ok(()),
-        }
+        let mut state = self.lock();
+        let Some(datapath) = state.datapath.take() else {
+            return Ok(());
+        };
+        datapath.detach()?;
+        let course = state.plan.course.clone();
+        state.store.leave(&course)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -159,27 +288,146 @@ impl Node {
     }
 }
 
+impl State {
+    /// Makes a plan the one in force, on paper first.
+    fn adopt(&mut self, plan: Plan) -> Result<()> {
+        self.store.save(&plan.course)?;
+        self.plan = plan;
+        Ok(())
+    }
+
+    fn apply(&mut self, writes: &[crate::diff::Write], wanted: &Tables) -> Result<()> {
+        let datapath = self.datapath.as_mut().context("there is a data path")?;
+        for (index, label) in (0..).zip(&wanted.labels) {
+            let before = self.tables.labels.get(index as usize);
+            let is_new = matches!(before, None | Some(Label::None)) && *label != Label::None;
+            if is_new {
+                datapath.clear_counter(index)?;
+                self.carried.clear(index);
+            }
+        }
+        datapath.apply(writes)
+    }
+
+    /// Reads the maps back. What differs is an error of ours or somebody's hand.
+    fn verify(&mut self, wanted: &Tables) -> Result<()> {
+        let datapath = self.datapath.as_mut().context("there is a data path")?;
+        let found = datapath.verify(wanted)?;
+        if !found.is_empty() {
+            self.updates.mismatches += 1;
+            let found = found.join(", ");
+            log::error!("maps did not hold what was written, and were corrected: {found}");
+        }
+        Ok(())
+    }
+
+    /// What the programs and counters tell of flows that are on their way. A new plan
+    /// if anything follows from it.
+    fn observe(&mut self) -> Result<Option<Plan>> {
+        let Some(datapath) = &self.datapath else {
+            return Ok(None);
+        };
+        let now = clock();
+        let Plan {
+            course, topology, ..
+        } = &mut self.plan;
+        let packets = |index| datapath.counter(index).map_or(0, |count| count.in_packets);
+        let changed = course.observe(topology, |slot| datapath.mark(slot), packets, now.seconds);
+        Ok(changed.then(|| self.plan.with_topology(self.plan.topology.clone())))
+    }
+
+    fn traffic(&self) -> Result<Vec<Traffic>> {
+        let datapath = self
+            .datapath
+            .as_ref()
+            .context("the agent is giving the node back")?;
+        let counters = datapath.counters()?;
+        let mut traffic: Vec<_> = counters.iter().map(Traffic::from).collect();
+        for (now, before) in traffic.iter_mut().zip(&self.carried.counters) {
+            *now += *before;
+        }
+        Ok(traffic)
+    }
+}
+
+impl State {
+    fn tracking(&self, datapath: &Datapath) -> Result<Tracking> {
+        let now = datapath.track_events()?;
+        let before = self.carried.track_events;
+        let count = |event: TrackEvent| now[event as usize] + before[event as usize];
+        Ok(Tracking {
+            begun: count(TrackEvent::Begun),
+            remembered: count(TrackEvent::Remembered),
+            kept: count(TrackEvent::Kept),
+        })
+    }
+}
+
+impl Carried {
+    /// Adds what a data path counted that is about to go.
+    fn add(&mut self, datapath: &Datapath, tables: &Tables) -> Result<()> {
+        let counters = datapath.counters()?;
+        self.counters.resize(
+            tables.labels.len().max(self.counters.len()),
+            Traffic::default(),
+        );
+        for (sum, counter) in self.counters.iter_mut().zip(&counters) {
+            *sum += Traffic::from(counter);
+        }
+        for (reason, count) in datapath.reasons()? {
+            let sum = self.reasons.entry(reason).or_default();
+            sum.packets += count.packets;
+            sum.bytes += count.bytes;
+        }
+        for (sum, count) in self.track_events.iter_mut().zip(datapath.track_events()?) {
+            *sum += count;
+        }
+        Ok(())
+    }
+
+    /// Forgets what an index stood for.
+    fn clear(&mut self, index: u32) {
+        if let Some(traffic) = self.counters.get_mut(index as usize) {
+            *traffic = Traffic::default();
+        }
+    }
+}
+
 impl Source for Node {
     fn status(&self) -> Result<Status> {
         let not_ready = self.not_ready();
         let reachability = Arc::clone(&self.reachability.borrow());
         let state = self.lock();
+        let counters = state.traffic()?;
         let datapath = state
             .datapath
             .as_ref()
             .context("the agent is giving the node back")?;
+        let mut reasons = datapath.reasons()?;
+        for (reason, count) in &mut reasons {
+            let before = state
+                .carried
+                .reasons
+                .get(reason)
+                .copied()
+                .unwrap_or_default();
+            count.packets += before.packets;
+            count.bytes += before.bytes;
+        }
         let attached = state.attached.keys().map(|name| (name.clone(), self.mode));
         Ok(Status::new(Moment {
-            topology: &self.topology,
-            gateway: &self.gateway,
+            topology: &state.plan.served,
+            gateway: &state.plan.gateway,
             reachability: &reachability,
-            labels: &state.tables.labels,
-            counters: &datapath.counters()?,
-            reasons: &datapath.reasons()?,
+            tables: &state.tables,
+            counters: &counters,
+            reasons: &reasons,
             attached: &attached.collect::<Vec<_>>(),
             announced: state.announced.iter().copied().collect(),
             not_ready,
             updates: state.updates,
+            reload: state.reload.clone(),
+            tracking: state.tracking(datapath)?,
             uptime_seconds: self.started.elapsed().as_secs_f64(),
         }))
     }
@@ -196,7 +444,31 @@ impl Source for Node {
             return vec!["the last table update failed".into()];
         }
         let attached = |name: &str| state.attached.contains_key(name);
-        readiness::missing(&self.topology, &self.gateway, &reach, attached)
+        readiness::missing(&state.plan.topology, &state.plan.gateway, &reach, attached)
+    }
+
+    fn drain(&self, request: &DrainRequest) -> Result<String> {
+        let reach = Arc::clone(&self.reachability.borrow());
+        let mut state = self.lock();
+        let (plan, what) = state.plan.with_drain(request)?;
+        self.lead(&mut state, Some(plan), &reach)?;
+        log::info!("{what}");
+        Ok(what)
+    }
+}
+
+/// Forwards what the programs log to the agent's own log.
+fn forward_logs(datapath: &mut Datapath) -> Option<JoinHandle<()>> {
+    match datapath.logs() {
+        Ok(logs) => Some(tokio::spawn(async move {
+            if let Err(error) = logs.forward().await {
+                log::debug!("{error:#}");
+            }
+        })),
+        Err(error) => {
+            log::debug!("{error:#}");
+            None
+        }
     }
 }
 

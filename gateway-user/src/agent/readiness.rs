@@ -100,6 +100,7 @@ mod tests {
             vpcs: vec![],
             load_balancers: vec![],
             floating_ips: vec![],
+            drain: crate::config::Drain::default(),
         }
     }
 

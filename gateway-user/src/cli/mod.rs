@@ -1,8 +1,10 @@
 //! The command line.
 
 pub mod check;
+pub mod drain;
 pub mod run;
 pub mod schema;
+mod socket;
 pub mod status;
 mod table;
 
@@ -34,6 +36,9 @@ Examples:
   lingyun status
       What the gateway on this machine serves, how much, and what it dropped.
 
+  lingyun drain shop/web-1
+      No new connections to that backend; those that it has go on.
+
   lingyun status --json | jq '.reasons[] | select(.packets > 0)'
       The same for scripts. Metrics: curl http://127.0.0.1:9477/metrics";
 
@@ -44,6 +49,7 @@ enum Command {
     /// Prints the JSON Schema of topology files, for editors
     Schema,
     Status(status::Args),
+    Drain(drain::Args),
 }
 
 /// Runs the command line of this process.
@@ -54,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema => schema::run(),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Drain(arguments) => drain::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         anstream::eprintln!("{}", explain(&error));

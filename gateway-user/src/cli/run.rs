@@ -104,14 +104,14 @@ impl FromStr for Listen {
 /// Runs the command.
 pub fn run(arguments: &Args) -> Result<ExitCode> {
     init_log();
-    let topology = match load(&arguments.topology) {
-        Ok(topology) => topology,
+    let (text, topology) = match load(&arguments.topology) {
+        Ok(loaded) => loaded,
         Err(report) => {
             anstream::eprint!("{}", report.pretty());
             return Ok(ExitCode::FAILURE);
         }
     };
-    let settings = arguments.settings(topology)?;
+    let settings = arguments.settings(text, topology)?;
     if arguments.dry_run {
         for name in status::interface_names(&settings.gateway) {
             println!("{name} {}", status::role(&settings.gateway, name));
@@ -127,17 +127,17 @@ pub fn run(arguments: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The topology, its warnings already told.
-fn load(path: &Path) -> Result<Topology, Report> {
+/// The file's text and the topology, its warnings already told.
+fn load(path: &Path) -> Result<(String, Topology), Report> {
     let file = path.display().to_string();
     let text = config::read_text(path)?;
     let loaded = config::parse(&file, &text)?;
     anstream::eprint!("{}", config::pretty(&file, &text, &loaded.warnings));
-    Ok(loaded.topology)
+    Ok((text, loaded.topology))
 }
 
 impl Args {
-    fn settings(&self, topology: Topology) -> Result<Settings> {
+    fn settings(&self, text: String, topology: Topology) -> Result<Settings> {
         let gateway = choose(&topology, self.node.as_deref())?.clone();
         let default_pin_dir = || PathBuf::from(PIN_BASE).join(&gateway.name);
         Ok(Settings {
@@ -157,6 +157,8 @@ impl Args {
                 protocol: self.announce_protocol,
             },
             grace: Duration::from_secs(self.grace),
+            file: self.topology.clone(),
+            text,
             topology,
             gateway,
         })
@@ -214,6 +216,7 @@ mod tests {
             vpcs: vec![],
             load_balancers: vec![],
             floating_ips: vec![],
+            drain: config::Drain::default(),
         }
     }
 

@@ -1,12 +1,16 @@
 //! `lingyun status`: a running gateway, readable at 80 columns.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode};
 
 use anstyle::{AnsiColor, Style};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::table::{Table, bytes, count, paint, wrap};
+use super::{
+    socket::Socket,
+    table::{Table, bytes, count, paint, wrap},
+};
 use crate::{
+    model::Condition,
     reachability::{NeighbourState, NextHop},
     server::{self, Unreachable},
     status::{Announced, Status, Traffic},
@@ -26,18 +30,13 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// The agent's Unix socket
-    #[arg(long, value_name = "PATH", conflicts_with = "node")]
-    socket: Option<PathBuf>,
-
-    /// The gateway, if several run on this machine
-    #[arg(long, value_name = "NAME")]
-    node: Option<String>,
+    #[command(flatten)]
+    socket: Socket,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Args) -> Result<ExitCode> {
-    let socket = arguments.socket()?;
+    let socket = arguments.socket.path()?;
     let json = server::get_from_socket(&socket, "/status").map_err(|error| {
         if error.is::<Unreachable>() {
             error.context("is the gateway running here? Start it with `lingyun run`")
@@ -57,29 +56,6 @@ pub fn run(arguments: &Args) -> Result<ExitCode> {
         anstream::print!("{}", render(&status));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-impl Args {
-    fn socket(&self) -> Result<PathBuf> {
-        if let Some(path) = &self.socket {
-            return Ok(path.clone());
-        }
-        if let Some(node) = &self.node {
-            return Ok(server::default_path(node));
-        }
-        match &server::running()[..] {
-            [only] => Ok(only.clone()),
-            [] => bail!(
-                "no gateway runs on this machine: start one with `lingyun run`, or name its \
-                 socket with --socket"
-            ),
-            several => {
-                let names = several.iter().filter_map(|path| path.file_stem()?.to_str());
-                let names = names.collect::<Vec<_>>().join(", ");
-                bail!("several gateways run on this machine: choose one with --node: {names}")
-            }
-        }
-    }
 }
 
 /// The whole picture.
@@ -126,6 +102,23 @@ fn head(status: &Status) -> String {
     if tables.is_empty() {
         out += "announces nothing\n";
     }
+    if !status.reload.ok {
+        let what = format!("the topology file was refused: {}", status.reload.message);
+        for line in what.lines() {
+            out += &paint(BAD, &wrap("", line));
+            out.push('\n');
+        }
+    }
+    let tracked = status
+        .load_balancers
+        .iter()
+        .filter(|lb| lb.tracked_slots > 0);
+    let tracked: Vec<_> = tracked.map(|lb| lb.name.as_str()).collect();
+    if !tracked.is_empty() {
+        let what = "backends changed, older flows stay where they are: ";
+        out += &wrap(what, &tracked.join(", "));
+        out.push('\n');
+    }
     out
 }
 
@@ -140,7 +133,12 @@ fn services(status: &Status) -> Table {
         for backend in &service.backends {
             let (vpc, name, ip) = (&backend.vpc, &backend.instance, backend.address);
             let name = format!("  {vpc}/{name} {ip}:{}", backend.port);
-            let share = format!("{:.1}%", backend.share * 100.0);
+            let share = match backend.condition {
+                Condition::Serving => format!("{:.1}%", backend.share * 100.0),
+                Condition::Draining => "drains".into(),
+                Condition::Leaving => "leaves".into(),
+                Condition::Dead => "dead".into(),
+            };
             table.row(DIM, traffic_row(name, share, backend.traffic));
         }
     }
@@ -312,7 +310,9 @@ mod tests {
                 .unwrap_or_else(|| panic!("no line {start} in\n{text}"))
                 .to_owned()
         };
-        assert!(line("shop/haproxy-1").contains("25.0%"));
+        assert!(line("shop/haproxy-1").contains("drains"));
+        assert!(line("the topology file was refused").contains("site.yaml:3"));
+        assert!(line("backends changed").contains("orders"));
         assert!(line("shop/haproxy-2").contains("75.0%"));
         assert!(line("public network").contains("02:00:00:00:00:09  reachable"));
         assert!(line("host-b").contains("no route"));

@@ -1,6 +1,7 @@
 //! From a sound document to the [`Topology`].
 
 use super::{
+    choice::{self, Switch, Time},
     defaults,
     document::{self, Document},
     list::{Entries, OneOrMore},
@@ -60,6 +61,20 @@ pub(super) fn build(document: &Document) -> Option<Topology> {
                 })
             })
             .collect::<Option<_>>()?,
+        drain: drain(document)?,
+    })
+}
+
+fn drain(document: &Document) -> Option<Drain> {
+    let default = Drain::default();
+    let Some(given) = &document.drain else {
+        return Some(default);
+    };
+    let given = given.as_ref()?;
+    Some(Drain {
+        idle: given.idle.or_default(|| Time(default.idle))?.0,
+        max: given.max.or_default(|| Time(default.max))?.0,
+        flows: given.flows.or_default(|| Number(default.flows))?.0,
     })
 }
 
@@ -155,5 +170,10 @@ fn load_balancer(
         protocol: listen.protocol,
         port: listen.port,
         backends: backends.collect::<Option<_>>()?,
+        affinity: service
+            .affinity
+            .or_default(|| choice::Affinity(Affinity::Flow))?
+            .0,
+        udp_tracking: service.udp_tracking.or_default(|| Switch(false))?.0,
     })
 }

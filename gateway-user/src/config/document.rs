@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
+    choice::{Affinity, Switch, Time},
     list::{List, OneOrMore},
-    number::{Anything, Mtu, Port, Version, Vni, Weight},
+    number::{Anything, Flows, Mtu, Port, Version, Vni, Weight},
     problem::Problems,
     read::{At, Maybe, Must, Read, record},
     scalar::{Address, Interface, Listen, MacAddress, Name, Prefix, Scalar, Secret},
@@ -41,6 +42,8 @@ record! {
         load_balancers: Maybe<List<LoadBalancer, 0>>,
         /// Public addresses that stand for one instance each, both ways (1:1 NAT).
         floating_ips: Maybe<List<FloatingIp, 0>>,
+        /// How flows leave a backend that should not have them any more.
+        drain: Maybe<Drain>,
         /// Read by the lab alone; gateways ignore it.
         #[expect(dead_code, reason = "accepted here, read by the lab")]
         lab: Maybe<Anything>,
@@ -135,6 +138,26 @@ record! {
         vpc: Must<Name>,
         /// Instances that serve it: names, or mappings with `instance`, `port`, `weight`.
         backends: Must<List<Backend, 1>>,
+        /// What decides which backend a flow gets: `flow`, each for itself, if left
+        /// out; or `source_ip`, all flows of a client together.
+        affinity: Maybe<Affinity>,
+        /// Whether UDP flows stay with their backend when backends change, as TCP
+        /// connections do. If left out, they go to the new one at once.
+        udp_tracking: Maybe<Switch>,
+    }
+
+    /// How flows leave a backend that drains, was removed, or lost a part of its share.
+    Drain = "`drain`", "{ idle: 15m, max: 1h }" {
+        /// A flow that is silent for so long counts as ended, 15m if left out. Then it
+        /// may go to another backend, which a TCP connection does not survive: longer
+        /// than the pauses of your longest-lived connections, keepalives included.
+        idle: Maybe<Time>,
+        /// A backend that takes no new flows keeps its old ones at most for so long,
+        /// 1h if left out.
+        max: Maybe<Time>,
+        /// Flows that began while backends changed and can be remembered at a time,
+        /// 262144 if left out. Each takes about 100 bytes of the kernel's memory.
+        flows: Maybe<Flows>,
     }
 
     /// A public address that stands for one instance, both ways.

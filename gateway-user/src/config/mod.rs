@@ -4,6 +4,7 @@
 //! (the rules) -> `build` -> [`Topology`]. Every step reports all that it finds.
 
 mod build;
+mod choice;
 mod defaults;
 mod document;
 mod list;

@@ -20,6 +20,8 @@ pub(super) type Vni = Number<1, 0xff_ffff>;
 pub(super) type Port = Number<1, 0xffff>;
 /// A backend's share.
 pub(super) type Weight = Number<0, 1000>;
+/// Entries of the table of remembered flows.
+pub(super) type Flows = Number<1_024, 16_777_216>;
 /// An MTU; whether it serves is for validation to say.
 pub(super) type Mtu = Number<1, 0xffff>;
 /// The version of the format.

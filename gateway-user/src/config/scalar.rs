@@ -17,9 +17,9 @@ use super::{
 };
 
 /// What is wrong with a text, and what helps.
-type Wrong = (String, String);
+pub(super) type Wrong = (String, String);
 
-fn wrong<T>(what: impl Into<String>, hint: impl Into<String>) -> Result<T, Wrong> {
+pub(super) fn wrong<T>(what: impl Into<String>, hint: impl Into<String>) -> Result<T, Wrong> {
     Err((what.into(), hint.into()))
 }
 
@@ -77,15 +77,17 @@ macro_rules! scalar_schemas {
             }
 
             fn schema_name() -> Cow<'static, str> {
-                <Self as Scalar>::NAME.into()
+                <Self as $crate::config::scalar::Scalar>::NAME.into()
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                <Self as Scalar>::schema()
+                <Self as $crate::config::scalar::Scalar>::schema()
             }
         }
     )* };
 }
+
+pub(super) use scalar_schemas;
 
 scalar_schemas! { Name Interface Address Prefix MacAddress Secret Listen }
 

@@ -23,6 +23,31 @@ pub struct Topology {
     pub load_balancers: Vec<LoadBalancer>,
     /// 1:1 NAT.
     pub floating_ips: Vec<FloatingIp>,
+    /// How flows leave a backend.
+    pub drain: Drain,
+}
+
+/// How flows leave a backend that should not have them any more. Times are seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// A flow that is silent for so long counts as ended.
+    pub idle: u64,
+    /// A backend that takes no new flows keeps its old ones at most for so long.
+    pub max: u64,
+    /// Flows that can be remembered at a time.
+    pub flows: u32,
+}
+
+impl Default for Drain {
+    /// 15 minutes is what IPVS, Linux's own load balancer, gives an idle TCP
+    /// connection. An hour ends what would never end by itself.
+    fn default() -> Self {
+        Self {
+            idle: 15 * 60,
+            max: 60 * 60,
+            flows: 1 << 18,
+        }
+    }
 }
 
 impl Topology {
@@ -142,6 +167,20 @@ pub struct LoadBalancer {
     pub port: u16,
     /// Who serves it.
     pub backends: Vec<Backend>,
+    /// What decides which backend a flow gets.
+    pub affinity: Affinity,
+    /// UDP flows stay with their backend as TCP connections do.
+    pub udp_tracking: bool,
+}
+
+/// What decides which backend a flow gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Affinity {
+    /// Addresses, ports and protocol: each flow for itself.
+    #[default]
+    Flow,
+    /// Addresses alone: all flows of a client go to one backend.
+    SourceIp,
 }
 
 /// One backend of a service.

@@ -31,7 +31,7 @@ pub(super) enum Value {
     /// A whole number, as YAML understands it.
     Integer(i128),
     /// `true` or `false`.
-    Truth,
+    Truth(bool),
     /// A number with a fraction or an exponent, or a huge one.
     Fraction,
     /// Text, with or without quotes.
@@ -55,7 +55,7 @@ impl Value {
         match self {
             Self::Null => "nothing",
             Self::Integer(_) => "a number",
-            Self::Truth => "a truth value",
+            Self::Truth(_) => "a truth value",
             Self::Fraction => "a number with a fraction or an exponent",
             Self::Text(_) => "text",
             Self::List(_) => "a list",
@@ -107,8 +107,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Truth)
+    fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
+        Ok(Value::Truth(truth))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Value, E> {

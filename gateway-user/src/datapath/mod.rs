@@ -1,10 +1,13 @@
 //! The kernel's side of the agent, and the only place that touches aya: loads the
 //! object, fills its maps, attaches its programs, applies writes, reads counters.
 //!
-//! The data plane remembers no flow, so a restarted agent adopts no map: it loads
-//! a second, complete set of maps and programs and swaps the links over, one
-//! atomic update per interface. Until then the old programs go on undisturbed.
+//! A restarted agent adopts none of the maps that the agent writes: it loads a
+//! second, complete set of maps and programs and swaps the links over, one atomic
+//! update per interface. Until then the old programs go on undisturbed. The same
+//! serves an agent whose topology outgrows its maps.
 
+mod lasting;
+mod left;
 mod links;
 mod logs;
 mod object;
@@ -12,21 +15,30 @@ mod shared;
 mod steps;
 mod table;
 mod verified;
+mod verify;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{DevMap, Map, MapData, PerCpuArray},
+    maps::{DevMap, Map, MapData, PerCpuArray, PerCpuValues},
     programs::Xdp,
 };
 use gateway_common::{
     Backend, Bucket, Config, Counter, Instance, Interface, NextHop, Program, Reason, ReasonCount,
-    SourceNat, Step, Tunnel, Underlay, map,
+    SourceNat, Step, Track, TrackEvent, Tunnel, Underlay, WideBucket, map,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use lasting::Lasting;
+use left::Pins;
+pub use left::{Left, LeftRing};
 pub use links::{Attachment, Mode, Role};
 pub use logs::Logs;
 pub use object::object;
@@ -39,6 +51,21 @@ use crate::{
     diff::{KeyTable, Write, diff},
     model::Tables,
 };
+
+/// How long a packet can take through a program, with orders of magnitude to spare.
+const PASSAGE: Duration = Duration::from_millis(20);
+
+/// A table is too small for what it should hold: the data path must be loaded anew.
+#[derive(Debug)]
+pub struct Outgrown(&'static str);
+
+impl fmt::Display for Outgrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "table {} is full", self.0)
+    }
+}
+
+impl std::error::Error for Outgrown {}
 
 /// How to load the data path.
 #[derive(Clone, Debug)]
@@ -55,12 +82,17 @@ pub struct Datapath {
     ebpf: Ebpf,
     underlay: Underlay,
     steps: Steps,
+    pins: Pins,
+    lasting: Lasting,
+    /// As it was asked for; the loaded one has masks too.
+    config: Config,
     pin_dir: PathBuf,
     attachments: Vec<Attachment>,
     endpoints: BucketTable,
     instance_keys: BucketTable,
     reverse: BucketTable,
     ring: SharedArray<u64>,
+    tracks: SharedArray<u64>,
     backends: SharedArray<Backend>,
     tunnels: SharedArray<Tunnel>,
     instances: SharedArray<Instance>,
@@ -70,34 +102,47 @@ pub struct Datapath {
     ports: DevMap<MapData>,
     counters: PerCpuArray<MapData, [u64; 4]>,
     reasons: PerCpuArray<MapData, [u64; 2]>,
+    track_events: PerCpuArray<MapData, u64>,
 }
 
 impl Datapath {
     /// Loads the programs with maps that hold `tables`; attaches nothing yet.
     pub fn load(options: &Options<'_>, tables: &Tables) -> Result<Self> {
         let sizes = Sizes::of(tables);
-        let mut ebpf = open(options.object, tables, &sizes)?;
+        let pin_dir = links::directory(&options.pin_dir)?;
+        let mut ebpf = open(options.object, tables, &sizes, Some(&pin_dir))?;
         let underlay = tables.underlay();
         programs(&mut ebpf, underlay)?;
-        let maps = &mut ebpf;
+        let mut pins = Pins::default();
+        let maps = &mut Maps {
+            ebpf: &mut ebpf,
+            pins: &mut pins,
+        };
+        // Written by whoever configures IPv6; read back with the others.
+        drop(shared::<WideBucket>(maps, map::ADDRESSES, 1)?);
         let mut datapath = Self {
             endpoints: BucketTable::new(shared::<Bucket>(maps, map::ENDPOINTS, sizes.endpoints)?),
             instance_keys: BucketTable::new(shared(maps, map::INSTANCE_KEYS, sizes.instance_keys)?),
             reverse: BucketTable::new(shared(maps, map::REVERSE, sizes.reverse)?),
             ring: shared(maps, map::RING, sizes.ring)?,
+            tracks: shared(maps, map::TRACKS, sizes.ring)?,
             backends: shared(maps, map::BACKENDS, sizes.backends)?,
             tunnels: shared(maps, map::TUNNELS, sizes.tunnels)?,
             instances: shared(maps, map::INSTANCES, sizes.instances)?,
             source_nats: shared(maps, map::SOURCE_NATS, sizes.source_nats)?,
             uplinks: shared(maps, map::UPLINKS, gateway_common::UPLINK_SLOTS)?,
             interfaces: shared(maps, map::INTERFACES, gateway_common::MAX_INTERFACES)?,
-            ports: DevMap::try_from(take(maps, map::PORTS)?)?,
-            counters: PerCpuArray::try_from(take(maps, map::COUNTERS)?)?,
-            reasons: PerCpuArray::try_from(take(maps, map::REASONS)?)?,
+            ports: DevMap::try_from(take(&mut ebpf, map::PORTS)?)?,
+            counters: PerCpuArray::try_from(take(&mut ebpf, map::COUNTERS)?)?,
+            reasons: PerCpuArray::try_from(take(&mut ebpf, map::REASONS)?)?,
+            track_events: PerCpuArray::try_from(take(&mut ebpf, map::TRACK_EVENTS)?)?,
             steps: Steps::fill(&mut ebpf, underlay)?,
+            lasting: Lasting::take(&mut ebpf)?,
             underlay,
+            pins,
+            config: tables.config,
             ebpf,
-            pin_dir: links::directory(&options.pin_dir)?,
+            pin_dir,
             attachments: Vec::new(),
         };
         datapath.apply(&diff(&Tables::default(), tables))?;
@@ -120,16 +165,50 @@ impl Datapath {
                 Write::Backend(index, value) => self.backends.set(index as usize, &value),
                 Write::Instance(index, value) => self.instances.set(index as usize, &value),
                 Write::SourceNat(index, value) => self.source_nats.set(index as usize, &value),
+                Write::Epoch(index, epoch) => {
+                    self.tracks.set(index as usize, &Track::begin(epoch).0);
+                }
                 Write::Ring(index, value) => self.ring.set(index as usize, &value),
                 Write::Insert(table, key, value) => {
                     if self.table(table).insert(key, value).is_err() {
-                        bail!("table {table:?} is full: the data path must be loaded anew");
+                        bail!(Outgrown(table.name()));
                     }
                 }
                 Write::Remove(table, key) => self.table(table).remove(key),
+                Write::Wait => thread::sleep(PASSAGE),
             }
         }
         Ok(())
+    }
+
+    /// Whether the loaded data path can hold these tables. If not, a second one has to
+    /// be loaded.
+    pub fn fits(&self, tables: &Tables) -> bool {
+        let lists = [
+            (self.ring.len(), tables.ring.len()),
+            (self.backends.len(), tables.backends.len()),
+            (self.tunnels.len(), tables.tunnels.len()),
+            (self.instances.len(), tables.instances.len()),
+            (self.source_nats.len(), tables.source_nats.len()),
+        ];
+        let buckets = [
+            (&self.endpoints, &tables.endpoints),
+            (&self.instance_keys, &tables.instance_keys),
+            (&self.reverse, &tables.reverse),
+        ];
+        self.config == tables.config
+            && lists.into_iter().all(|(has, needs)| needs <= has)
+            && buckets
+                .into_iter()
+                .all(|(table, entries)| table.has_room_for(entries.len()))
+    }
+
+    /// Marks that the programs left, by slot of `RING`, see [`Track::mark`].
+    pub fn mark(&self, slot: u32) -> u32 {
+        match self.tracks.len() > slot as usize {
+            true => Track(self.tracks.get(slot as usize)).mark(),
+            false => 0,
+        }
     }
 
     /// Attaches the program for `role` to an interface, taking over the link that an
@@ -137,6 +216,8 @@ impl Datapath {
     pub fn attach(&mut self, interface: &str, role: Role, mode: Mode) -> Result<&Attachment> {
         // Before packets come: without a pin the kernel empties the map when we die.
         self.steps.pin(&self.pin_dir)?;
+        self.pins.pin(&self.pin_dir)?;
+        self.lasting.pin(&self.pin_dir)?;
         let program = xdp(&mut self.ebpf, role.program().name(self.underlay))?;
         let attachment = links::attach(program, &self.pin_dir, interface, role, mode)?;
         // An interface that was made anew: its pin is now the new link's.
@@ -151,6 +232,7 @@ impl Datapath {
     pub fn drop_stale_links(&self) -> Result<Vec<String>> {
         let dropped = links::drop_stale(&self.pin_dir, &self.attachments)?;
         self.steps.drop_stale(&self.pin_dir)?;
+        self.pins.drop_stale(&self.pin_dir)?;
         Ok(dropped)
     }
 
@@ -168,11 +250,33 @@ impl Datapath {
         Ok(counters)
     }
 
+    /// Traffic of one backend.
+    pub fn counter(&self, index: u32) -> Result<Counter> {
+        Ok(sum(self.counters.get(&index, 0)?.iter()))
+    }
+
+    /// Starts the count of a backend's traffic anew: its index is somebody else's now.
+    pub fn clear_counter(&mut self, index: u32) -> Result<()> {
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+        let zeros = PerCpuValues::try_from(vec![[0; 4]; cpus])?;
+        self.counters.set(index, zeros, 0)?;
+        Ok(())
+    }
+
     /// Exits by reason, in the order of [`Reason::ALL`], summed over all CPUs.
     pub fn reasons(&self) -> Result<Vec<(Reason, ReasonCount)>> {
         let mut counts = Vec::new();
         for (&reason, per_cpu) in Reason::ALL.iter().zip(self.reasons.iter()) {
             counts.push((reason, sum(per_cpu?.iter())));
+        }
+        Ok(counts)
+    }
+
+    /// What happened to flows of tracked slots, by [`TrackEvent`].
+    pub fn track_events(&self) -> Result<[u64; TrackEvent::COUNT]> {
+        let mut counts = [0; TrackEvent::COUNT];
+        for (index, count) in (0..).zip(&mut counts) {
+            *count = self.track_events.get(&index, 0)?.iter().sum();
         }
         Ok(counts)
     }
@@ -193,6 +297,8 @@ impl Datapath {
             attachment.detach()?;
         }
         self.steps.unpin()?;
+        self.pins.unpin()?;
+        self.lasting.unpin()?;
         links::remove_directory(&self.pin_dir);
         Ok(())
     }
@@ -248,12 +354,13 @@ impl Sizes {
         }
     }
 
-    fn by_name(&self) -> [(&'static str, u32); 9] {
+    fn by_name(&self) -> [(&'static str, u32); 10] {
         [
             (map::ENDPOINTS, self.endpoints),
             (map::INSTANCE_KEYS, self.instance_keys),
             (map::REVERSE, self.reverse),
             (map::RING, self.ring),
+            (map::TRACKS, self.ring),
             (map::BACKENDS, self.backends),
             (map::TUNNELS, self.tunnels),
             (map::INSTANCES, self.instances),
@@ -268,19 +375,29 @@ fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
         .with_context(|| format!("the XDP object has no map {name}"))
 }
 
+/// Maps of a loaded object, and those among them that are to be pinned.
+struct Maps<'a> {
+    ebpf: &'a mut Ebpf,
+    pins: &'a mut Pins,
+}
+
 fn shared<T: FromBytes + IntoBytes + Immutable>(
-    ebpf: &mut Ebpf,
+    maps: &mut Maps<'_>,
     name: &str,
     entries: u32,
 ) -> Result<SharedArray<T>> {
-    let Map::Array(data) = take(ebpf, name)? else {
+    let Map::Array(data) = take(maps.ebpf, name)? else {
         bail!("map {name} of the XDP object is not an array");
     };
-    SharedArray::new(data.fd(), entries).with_context(|| format!("cannot map {name} into memory"))
+    let shared = SharedArray::new(data.fd(), entries)
+        .with_context(|| format!("cannot map {name} into memory"))?;
+    maps.pins.keep(name, data);
+    Ok(shared)
 }
 
-/// Makes the object's maps, in the sizes and with the configuration for `tables`.
-fn open(object: &[u8], tables: &Tables, sizes: &Sizes) -> Result<Ebpf> {
+/// Makes the object's maps, in the sizes and with the configuration for `tables`; those
+/// that last are taken from where they are pinned.
+fn open(object: &[u8], tables: &Tables, sizes: &Sizes, pin_dir: Option<&Path>) -> Result<Ebpf> {
     let config = Config {
         endpoints_mask: sizes.endpoints - 1,
         instances_mask: sizes.instance_keys - 1,
@@ -292,6 +409,7 @@ fn open(object: &[u8], tables: &Tables, sizes: &Sizes) -> Result<Ebpf> {
     for (name, entries) in sizes.by_name() {
         loader.map_max_entries(name, entries);
     }
+    Lasting::prepare(&mut loader, pin_dir, tables.flows);
     loader.load(object).context(
         "the kernel refused the maps of the XDP object: the agent needs CAP_BPF and \
          CAP_NET_ADMIN (run as root) and a kernel with BPF",

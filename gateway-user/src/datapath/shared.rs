@@ -79,8 +79,19 @@ impl<T: FromBytes + IntoBytes + Immutable> SharedArray<T> {
         fence(Ordering::SeqCst);
     }
 
+    /// Whether an element is this one.
+    pub(super) fn holds(&self, index: usize, value: &T) -> bool {
+        value
+            .as_bytes()
+            .chunks_exact(8)
+            .enumerate()
+            .all(|(offset, chunk)| {
+                let word = u64::from_ne_bytes(chunk.try_into().expect("chunks of 8 bytes"));
+                self.word(index, offset).load(Ordering::Acquire) == word
+            })
+    }
+
     /// Reads an element.
-    #[cfg(test)]
     pub(super) fn get(&self, index: usize) -> T {
         let words: Vec<u64> = (0..Self::WORDS)
             .map(|offset| self.word(index, offset).load(Ordering::Acquire))

@@ -18,6 +18,7 @@ use gateway_common::{BUCKET_SLOTS, Bucket};
 use gateway_ebpf::bucket::places;
 
 use super::shared::SharedArray;
+use crate::model::Entries;
 
 /// Longer than any run of the program by orders of magnitude.
 const GRACE: Duration = Duration::from_millis(100);
@@ -70,6 +71,11 @@ impl BucketTable {
         }
     }
 
+    /// Whether the table holds so many keys well: at most half full.
+    pub(super) fn has_room_for(&self, keys: usize) -> bool {
+        keys * 2 <= self.buckets.len() * BUCKET_SLOTS
+    }
+
     /// Makes `key` mean `value`.
     pub(super) fn insert(&mut self, key: u64, value: u64) -> Result<(), Full> {
         if let Some(&(bucket, slot)) = self.index.get(&key) {
@@ -107,6 +113,41 @@ impl BucketTable {
             self.buckets.word(bucket, slot).store(0, Ordering::Release);
             self.freed.insert((bucket, slot), Instant::now());
         }
+    }
+
+    /// Compares the table with what it should hold, and corrects it. How many entries
+    /// were missing, wrong or too many.
+    pub(super) fn verify(&mut self, wanted: &Entries) -> Result<usize, Full> {
+        let mut strays = Vec::new();
+        for bucket in 0..self.buckets.len() {
+            for slot in 0..BUCKET_SLOTS {
+                let key = self.key(bucket, slot);
+                let place = Some(&(bucket, slot));
+                if key != 0 && (self.index.get(&key) != place || !wanted.contains_key(&key)) {
+                    strays.push((bucket, slot));
+                }
+            }
+        }
+        for &(bucket, slot) in &strays {
+            self.buckets.word(bucket, slot).store(0, Ordering::Release);
+            self.freed.insert((bucket, slot), Instant::now());
+        }
+        let mut wrong = strays.len();
+        let buckets = &self.buckets;
+        self.index.retain(|&key, &mut (bucket, slot)| {
+            buckets.word(bucket, slot).load(Ordering::Relaxed) == key
+        });
+        for (&key, &value) in wanted {
+            let holds = self.index.get(&key).is_some_and(|&(bucket, slot)| {
+                let word = self.buckets.word(bucket, BUCKET_SLOTS + slot);
+                word.load(Ordering::Relaxed) == value
+            });
+            if !holds {
+                wrong += 1;
+                self.insert(key, value)?;
+            }
+        }
+        Ok(wrong)
     }
 
     fn used(&self, bucket: usize) -> usize {
@@ -192,6 +233,38 @@ mod tests {
             let keys = (1..=count as u64).map(|i| i << 32 | 0xcb00_7100 | i & 0xff);
             assert!(fits(keys, buckets_for(count)), "{count} keys");
         }
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_corrected() {
+        let fd = memory(64);
+        let mut table = BucketTable::new(SharedArray::new(&fd, 64).unwrap());
+        let wanted: Entries = (1..=60).map(|key| (key, key * 10)).collect();
+        for (&key, &value) in &wanted {
+            table.insert(key, value).unwrap();
+        }
+        assert_eq!(table.verify(&wanted), Ok(0));
+        let shared = SharedArray::<Bucket>::new(&fd, 64).unwrap();
+        let at = |key: u64| table.index[&key];
+        let (forgotten, changed, foreign) = (at(7), at(8), at(9));
+        shared
+            .word(forgotten.0, forgotten.1)
+            .store(0, Ordering::Relaxed);
+        let value = shared.word(changed.0, BUCKET_SLOTS + changed.1);
+        value.store(1, Ordering::Relaxed);
+        shared
+            .word(foreign.0, foreign.1)
+            .store(999, Ordering::Relaxed);
+        assert_eq!(
+            table.verify(&wanted),
+            Ok(4),
+            "999 too many, 7 and 9 missing, 8 wrong"
+        );
+        assert_eq!(table.verify(&wanted), Ok(0));
+        for (&key, &value) in &wanted {
+            assert_eq!(get(&fd, 64, key), Some(value));
+        }
+        assert_eq!(get(&fd, 64, 999), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::model::Tables;
 /// that such a node would not use, and tells how many instructions the verifier went
 /// through for each. Nothing stays loaded.
 pub fn verified(object: &[u8], tables: &Tables) -> Result<BTreeMap<String, u32>> {
-    let mut ebpf = open(object, tables, &Sizes::of(tables))?;
+    let mut ebpf = open(object, tables, &Sizes::of(tables), None)?;
     let mut counts = BTreeMap::new();
     for (name, program) in ebpf.programs_mut() {
         let program: &mut Xdp = program.try_into()?;

@@ -1,9 +1,15 @@
-//! What the maps should hold: a pure function of the topology, the node and what
-//! is known of its surroundings.
+//! What the maps should hold: a pure function of the topology, the node, what is
+//! known of its surroundings, and the [`Course`]: who has which index, and which
+//! flows are on their way from one backend to another.
 //!
 //! A virtual IP becomes map entries in [`services`]; next hops do in [`paths`].
 
+mod allocation;
+mod course;
+mod extents;
+mod identity;
 mod paths;
+mod rings;
 mod services;
 
 use std::{
@@ -17,9 +23,14 @@ use gateway_common::{
 };
 
 use crate::{
-    config::{Gateway, InstanceId, Protocol, Topology},
+    config::{Gateway, Protocol, Topology},
     reachability::Reachability,
 };
+
+pub use allocation::{Allocation, Indices, Seconds};
+pub use course::{BackendName, Condition, Course, Drain, member_name};
+pub use identity::{BackendId, ServiceId, VmId};
+pub use rings::{Clock, Rings};
 
 /// An exact-match table: packed keys and values.
 pub type Entries = BTreeMap<u64, u64>;
@@ -42,6 +53,8 @@ pub struct Tables {
     pub addresses: WideEntries,
     /// `RING`.
     pub ring: Vec<u64>,
+    /// Epochs in `RING_NOTES`, by slot of `RING`; 0 where a slot is settled.
+    pub epochs: Vec<u32>,
     /// `BACKENDS`; a backend's index is its counter's too.
     pub backends: Vec<Backend>,
     /// `TUNNELS`.
@@ -56,8 +69,12 @@ pub struct Tables {
     pub interfaces: Vec<Interface>,
     /// `PORTS`: kernel's interface indices; 0 is none.
     pub ports: Vec<u32>,
+    /// Entries of `MOVED`.
+    pub flows: u32,
     /// What each backend index stands for, for people.
     pub labels: Vec<Label>,
+    /// Slots of each load balancer's ring that are tracked, for people.
+    pub tracked: Vec<usize>,
 }
 
 impl Tables {
@@ -86,38 +103,65 @@ pub enum Label {
         slots: u32,
         /// Slots of the whole ring.
         ring: u32,
+        /// What it does.
+        condition: Condition,
     },
     /// A floating IP: index into [`Topology::floating_ips`].
     Floating(usize),
 }
 
-/// Computes the tables of one gateway.
+/// Computes the tables of a gateway that starts with this topology.
 pub fn build(topology: &Topology, gateway: &Gateway, reach: &Reachability) -> Tables {
+    let (course, served) = Course::fresh(topology);
+    tables(&served, gateway, reach, &course)
+}
+
+/// Computes the tables of one gateway from what is served, see [`Course::follow`].
+pub fn tables(
+    served: &Topology,
+    gateway: &Gateway,
+    reach: &Reachability,
+    course: &Course,
+) -> Tables {
+    let (ring, epochs) = course.rings.content();
+    let Allocation {
+        backends,
+        vms,
+        tunnels,
+        ..
+    } = &course.allocation;
     let mut tables = Tables {
         config: Config {
-            seed: topology.seed,
-            anycast_vtep: address(topology.anycast_vtep),
+            seed: served.seed,
+            anycast_vtep: address(served.anycast_vtep),
             own_vtep: address(gateway.vtep),
             ..Config::default()
         },
-        ring: Vec::new(),
-        backends: vec![Backend::default()],
-        labels: vec![Label::None],
-        tunnels: vec![Tunnel::default()],
-        instances: vec![Instance::default()],
-        source_nats: vec![SourceNat::default()],
+        ring,
+        epochs,
+        backends: empty(backends.end()),
+        labels: empty(backends.end()),
+        source_nats: empty(backends.end()),
+        tunnels: empty(tunnels.end()),
+        instances: empty(vms.end()),
         ports: vec![0],
+        flows: served.drain.flows,
+        tracked: (served.load_balancers.iter())
+            .map(|service| course.rings.tracked(&ServiceId::from(service)))
+            .collect(),
         ..Tables::default()
     };
-    paths::add(&mut tables, topology, gateway, reach);
-    let index_of = services::add_instances(&mut tables, topology);
-    services::add_services(&mut tables, topology, &index_of);
-    services::add_floating_ips(&mut tables, topology, &index_of);
+    paths::add(&mut tables, served, gateway, reach, tunnels);
+    services::add_instances(&mut tables, served, course);
+    services::add_services(&mut tables, served, course);
+    services::add_floating_ips(&mut tables, served, course);
     tables
 }
 
-/// Index of each instance in `INSTANCES`.
-type InstanceIndex = BTreeMap<InstanceId, u32>;
+/// Records that stand for nothing.
+fn empty<T: Clone + Default>(end: u32) -> Vec<T> {
+    vec![T::default(); end as usize]
+}
 
 /// An address as tables hold it.
 pub fn address(ip: IpAddr) -> Address {

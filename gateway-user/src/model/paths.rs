@@ -9,16 +9,11 @@ use gateway_ebpf::{
 };
 use zerocopy::IntoBytes;
 
-use super::{Tables, address, v4};
+use super::{Indices, Tables, address, v4};
 use crate::{
     config::{Gateway, Mac, Topology},
     reachability::{self, Reachability},
 };
-
-/// Index of a host's tunnel in `TUNNELS`.
-pub(super) fn tunnel_of(host: usize) -> u32 {
-    host as u32 + 1
-}
 
 /// Adds ports, interfaces, tunnels and uplinks.
 pub(super) fn add(
@@ -26,6 +21,7 @@ pub(super) fn add(
     topology: &Topology,
     gateway: &Gateway,
     reach: &Reachability,
+    indices: &Indices<IpAddr>,
 ) {
     let mut ports = BTreeMap::new();
     for name in gateway.public.iter().chain(&gateway.underlay) {
@@ -52,9 +48,9 @@ pub(super) fn add(
             reach.tunnels.get(&host.vtep).map_or(&[][..], |hops| hops),
             index,
         );
-        tables
-            .tunnels
-            .push(tunnel(topology.anycast_vtep, host.vtep, hop, reach, &ports));
+        let tunnel = tunnel(topology.anycast_vtep, host.vtep, hop, reach, &ports);
+        let place = indices.get(&host.vtep).expect("every host has an index");
+        tables.tunnels[place as usize] = tunnel;
     }
     for slot in 0..UPLINK_SLOTS as usize {
         tables.uplinks[slot] = uplink(pick(&reach.uplinks, slot), reach, &ports);

@@ -3,36 +3,30 @@
 use std::net::IpAddr;
 
 use gateway_common::{
-    Backend, Endpoint, EndpointKey, Hull, Instance, InstanceKey, Reference, ReverseKey, RingSlot,
-    SourceNat, macs, vni_word,
+    Backend, Endpoint, EndpointKey, Hull, Instance, InstanceKey, Reference, ReverseKey, SourceNat,
+    macs, vni_word,
 };
 use gateway_ebpf::checksum;
 use ipnet::IpNet;
 
-use super::{InstanceIndex, Label, Tables, address, paths, v4, word};
-use crate::{
-    config::{self, InstanceId, Topology},
-    ring,
-};
+use super::{BackendId, Condition, Course, Label, ServiceId, Tables, VmId, address, v4, word};
+use crate::config::{self, Affinity, InstanceId, Topology};
 
 /// Adds every instance and virtual router.
-pub(super) fn add_instances(tables: &mut Tables, topology: &Topology) -> InstanceIndex {
-    let mut index_of = InstanceIndex::new();
+pub(super) fn add_instances(tables: &mut Tables, topology: &Topology, course: &Course) {
     for vpc in &topology.vpcs {
         let vni = vni_word(vpc.vni);
         tables
             .instance_keys
             .insert(InstanceKey::vni(vni).0, Reference::new(Reference::VNI, 0).0);
-        let router = push(
-            &mut tables.instances,
-            Instance {
-                macs: macs(vpc.router_mac.0, vpc.router_mac.0),
-                vni,
-                flags: Instance::FLAG_VALID,
-                inside: inside(&vpc.cidrs),
-                ..Instance::default()
-            },
-        );
+        let router = course.vm(&VmId::router(vpc.vni));
+        tables.instances[router as usize] = Instance {
+            macs: macs(vpc.router_mac.0, vpc.router_mac.0),
+            vni,
+            flags: Instance::FLAG_VALID,
+            inside: inside(&vpc.cidrs),
+            ..Instance::default()
+        };
         for subnet in &vpc.subnets {
             let key = InstanceKey::v4(vni, word(v4(subnet.router)));
             tables
@@ -43,124 +37,101 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology) -> Instanc
     for (id, instance) in topology.instances() {
         let vpc = &topology.vpcs[id.vpc];
         let vni = vni_word(vpc.vni);
-        let index = push(
-            &mut tables.instances,
-            Instance {
-                host: address(topology.hosts[instance.host].vtep),
-                macs: macs(vpc.router_mac.0, instance.mac.0),
-                tunnel: paths::tunnel_of(instance.host),
-                vni,
-                floating: 0,
-                flags: Instance::FLAG_VALID,
-                inside: inside(&vpc.cidrs),
-                network: id.vpc as u32 + 1,
-                address: address(instance.ip),
-                reserved: [0; 12],
-            },
-        );
-        index_of.insert(id, index);
+        let index = course.vm(&VmId::of(topology, id));
+        let host = topology.hosts[instance.host].vtep;
+        tables.instances[index as usize] = Instance {
+            host: address(host),
+            macs: macs(vpc.router_mac.0, instance.mac.0),
+            tunnel: course.tunnel(host),
+            vni,
+            floating: 0,
+            flags: Instance::FLAG_VALID,
+            inside: inside(&vpc.cidrs),
+            network: course.network(vpc.vni),
+            address: address(instance.ip),
+            reserved: [0; 12],
+        };
         let key = InstanceKey::v4(vni, word(v4(instance.ip)));
         tables
             .instance_keys
             .insert(key.0, Reference::new(Reference::INSTANCE, index).0);
     }
-    index_of
 }
 
-/// Adds every load-balanced service: endpoint, ring, backends, reverse entries.
-pub(super) fn add_services(tables: &mut Tables, topology: &Topology, index_of: &InstanceIndex) {
+/// Adds every load-balanced service: endpoint, backends, reverse entries. Its ring is
+/// the course's.
+pub(super) fn add_services(tables: &mut Tables, topology: &Topology, course: &Course) {
     for (number, service) in topology.load_balancers.iter().enumerate() {
         own(tables, service.vip);
-        let members: Vec<_> = service
-            .backends
-            .iter()
-            .map(|backend| ring::Member {
-                name: format!(
-                    "{}/{}:{}",
-                    topology.vpcs[backend.instance.vpc].name,
-                    topology.instance(backend.instance).name,
-                    backend.port
-                ),
-                weight: backend.weight,
-            })
-            .collect();
-        let slots = slots(&members);
-        let mut indices = Vec::new();
+        let id = ServiceId::from(service);
         for (position, backend) in service.backends.iter().enumerate() {
             let translation = Translation::new(
                 (service.vip, service.port),
                 (topology.instance(backend.instance).ip, backend.port),
             );
-            let index = add_backend(tables, topology, backend.instance, &translation, 0);
-            tables.labels.push(Label::Backend {
+            let backend_id = BackendId::served(topology, id, backend);
+            let index = course.backend(&backend_id);
+            let condition = course.condition(&backend_id);
+            let flags = match condition {
+                Condition::Dead => 0,
+                _ => Backend::FLAG_VALID,
+            };
+            add_backend(
+                tables,
+                topology,
+                course,
+                backend.instance,
+                (index, &translation, flags),
+            );
+            let (slots, ring) = course.rings.share(&id, index);
+            tables.labels[index as usize] = Label::Backend {
                 load_balancer: number,
                 backend: position,
-                slots: slots.iter().filter(|&&member| member == position).count() as u32,
-                ring: slots.len().max(1) as u32,
-            });
-            let nat = push(
-                &mut tables.source_nats,
-                translation.reversed().source_nat(index, 0),
-            );
+                slots,
+                ring,
+                condition,
+            };
             let key = ReverseKey::new(
-                index_of[&backend.instance],
+                course.vm(&VmId::of(topology, backend.instance)),
                 service.protocol.number(),
                 backend.port.to_be(),
             );
             tables
                 .reverse
-                .insert(key.0, Reference::new(Reference::SOURCE_NAT, nat).0);
-            indices.push(index);
+                .insert(key.0, Reference::new(Reference::SOURCE_NAT, index).0);
         }
-        let endpoint = match slots[..] {
-            // Nobody serves: packets are dropped as "no backend", not as "no service".
-            [] => Endpoint::single(0),
-            [only] => Endpoint::single(indices[only]),
-            _ => {
-                let first = tables.ring.len() as u32;
-                tables.ring.extend(
-                    slots
-                        .iter()
-                        .map(|&member| RingSlot::new(indices[member], indices[member]).0),
-                );
-                Endpoint::service(first, slots.len() as u32)
-            }
-        };
         let key = EndpointKey::v4(
             word(v4(service.vip)),
             service.protocol.number(),
             service.port.to_be(),
         );
+        let endpoint = match service.affinity {
+            Affinity::Flow => course.rings.endpoint(&id),
+            Affinity::SourceIp => course.rings.endpoint(&id).by_source(),
+        };
         tables.endpoints.insert(key.0, endpoint.0);
     }
 }
 
-/// Who takes each slot of a service's ring: one slot is enough for one member.
-fn slots(members: &[ring::Member]) -> Vec<usize> {
-    let serving: Vec<_> = (0..members.len())
-        .filter(|&member| members[member].weight > 0)
-        .collect();
-    match serving[..] {
-        [] | [_] => serving,
-        _ => ring::build(members, ring::size(members.len())),
-    }
-}
-
 /// Adds every floating IP, both ways.
-pub(super) fn add_floating_ips(tables: &mut Tables, topology: &Topology, index_of: &InstanceIndex) {
+pub(super) fn add_floating_ips(tables: &mut Tables, topology: &Topology, course: &Course) {
     for (number, floating) in topology.floating_ips.iter().enumerate() {
         let inside = topology.instance(floating.instance).ip;
         let translation = Translation::new((floating.ip, 0), (inside, 0));
-        let flags = Backend::FLAG_KEEP_PORT;
-        let index = add_backend(tables, topology, floating.instance, &translation, flags);
-        tables.labels.push(Label::Floating(number));
+        let flags = Backend::FLAG_VALID | Backend::FLAG_KEEP_PORT;
+        let index = course.backend(&BackendId::floating(topology, floating));
+        add_backend(
+            tables,
+            topology,
+            course,
+            floating.instance,
+            (index, &translation, flags),
+        );
+        tables.labels[index as usize] = Label::Floating(number);
         let key = EndpointKey::address_v4(word(v4(floating.ip)));
         tables.endpoints.insert(key.0, Endpoint::floating(index).0);
-        let nat = push(
-            &mut tables.source_nats,
-            translation.reversed().source_nat(index, flags),
-        );
-        tables.instances[index_of[&floating.instance] as usize].floating = nat;
+        let vm = course.vm(&VmId::of(topology, floating.instance));
+        tables.instances[vm as usize].floating = index;
     }
 }
 
@@ -173,31 +144,31 @@ fn own(tables: &mut Tables, ip: IpAddr) {
         .or_insert(Endpoint::address().0);
 }
 
+/// Writes a translation and what undoes it, both at the backend's index.
 fn add_backend(
     tables: &mut Tables,
     topology: &Topology,
+    course: &Course,
     id: InstanceId,
-    translation: &Translation,
-    flags: u16,
-) -> u32 {
+    (index, translation, flags): (u32, &Translation, u16),
+) {
     let vpc = &topology.vpcs[id.vpc];
     let instance: &config::Instance = topology.instance(id);
-    let counter = tables.backends.len() as u32;
-    push(
-        &mut tables.backends,
-        Backend {
-            address: address(translation.to.0),
-            macs: macs(instance.mac.0, vpc.router_mac.0),
-            port: translation.to.1.to_be(),
-            flags: flags | Backend::FLAG_VALID,
-            vni: vni_word(vpc.vni),
-            tunnel: paths::tunnel_of(instance.host),
-            counter,
-            l3_delta: translation.l3_delta(),
-            l4_delta: translation.l4_delta(),
-            reserved: [0; 16],
-        },
-    )
+    tables.backends[index as usize] = Backend {
+        address: address(translation.to.0),
+        macs: macs(instance.mac.0, vpc.router_mac.0),
+        port: translation.to.1.to_be(),
+        flags,
+        vni: vni_word(vpc.vni),
+        tunnel: course.tunnel(topology.hosts[instance.host].vtep),
+        counter: index,
+        l3_delta: translation.l3_delta(),
+        l4_delta: translation.l4_delta(),
+        reserved: [0; 16],
+    };
+    // What a dead backend still sends is translated all the same.
+    let flags = flags | Backend::FLAG_VALID;
+    tables.source_nats[index as usize] = translation.reversed().source_nat(index, flags);
 }
 
 /// One end of a flow becomes another.
@@ -238,7 +209,7 @@ impl Translation {
         SourceNat {
             address: address(self.to.0),
             port: self.to.1.to_be(),
-            flags: flags | Backend::FLAG_VALID,
+            flags,
             counter,
             l3_delta: self.l3_delta(),
             l4_delta: self.l4_delta(),
@@ -258,10 +229,4 @@ fn inside(cidrs: &[IpNet]) -> Hull {
         pair.copy_from_slice(&[word(range.network()), word(range.netmask())]);
     }
     hull
-}
-
-/// Appends a record and returns its index.
-fn push<T>(list: &mut Vec<T>, record: T) -> u32 {
-    list.push(record);
-    list.len() as u32 - 1
 }

@@ -4,7 +4,7 @@ use gateway_common::{Backend, Endpoint, EndpointKey, Reference, ReverseKey, Ring
 
 use super::*;
 use crate::{
-    config::{self, FloatingIp, Host, LoadBalancer, Mac, Subnet, Vpc},
+    config::{self, FloatingIp, Host, InstanceId, LoadBalancer, Mac, Subnet, Vpc},
     reachability,
 };
 
@@ -72,11 +72,14 @@ fn topology() -> Topology {
                     weight: 3,
                 },
             ],
+            affinity: config::Affinity::Flow,
+            udp_tracking: false,
         }],
         floating_ips: vec![FloatingIp {
             ip: ip("203.0.113.20"),
             instance: id(2),
         }],
+        drain: config::Drain::default(),
     }
 }
 
@@ -150,13 +153,10 @@ fn a_service_is_an_endpoint_a_ring_and_backends() {
         .filter(|&&slot| RingSlot(slot).current() == 2)
         .count();
     assert!(
-        (765..=767).contains(&second),
-        "3 of 4 parts of 1021 slots, not {second}"
+        (766..=770).contains(&second),
+        "3 of 4 parts of 1024 slots, not {second}"
     );
-    assert!(
-        ring.iter()
-            .all(|&slot| RingSlot(slot).current() == RingSlot(slot).previous())
-    );
+    assert!(ring.iter().all(|&slot| !RingSlot(slot).is_tracked()));
 
     let backend = tables.backends[2];
     assert_eq!(backend.address[0], v4_word("172.16.1.12"));

@@ -41,6 +41,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Keeps a [`Reachability`] true until it is stopped.
 pub struct Watcher {
     reachability: watch::Receiver<Arc<Reachability>>,
+    wanted: watch::Sender<Wanted>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -52,10 +53,18 @@ impl Watcher {
         let (sender, reachability) = watch::channel(Arc::default());
         let (stop, mut stopped) = oneshot::channel();
         let mut session = Session::open(wanted.clone(), sender.clone()).await?;
+        let (new_wanted, mut wanted) = watch::channel(wanted);
         let task = tokio::spawn(async move {
             loop {
                 let error = tokio::select! {
                     error = session.run() => error,
+                    Ok(()) = wanted.changed() => {
+                        session.wanted = wanted.borrow_and_update().clone();
+                        match session.refresh(Stale::ALL).await {
+                            Ok(()) => continue,
+                            Err(error) => error,
+                        }
+                    }
                     _ = &mut stopped => break session.release().await,
                 };
                 log::warn!("{error:#}; starting the network watch anew");
@@ -64,7 +73,8 @@ impl Watcher {
                         () = sleep(RETRY) => {}
                         _ = &mut stopped => return,
                     }
-                    match Session::open(wanted.clone(), sender.clone()).await {
+                    let wanted = wanted.borrow_and_update().clone();
+                    match Session::open(wanted, sender.clone()).await {
                         Ok(session) => break session,
                         Err(error) => log::warn!("{error:#}"),
                     }
@@ -73,6 +83,7 @@ impl Watcher {
         });
         Ok(Self {
             reachability,
+            wanted: new_wanted,
             stop,
             task,
         })
@@ -81,6 +92,11 @@ impl Watcher {
     /// What is known now, and every change from now on.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Reachability>> {
         self.reachability.clone()
+    }
+
+    /// Watches something else from now on.
+    pub fn want(&self, wanted: Wanted) {
+        self.wanted.send_replace(wanted);
     }
 
     /// Stops watching and gives the neighbour entries back to the kernel.

@@ -28,13 +28,30 @@ impl std::error::Error for Unreachable {}
 /// Asks the agent behind a socket. HTTP/1.0, so that the answer comes in one
 /// piece and ends with the connection.
 pub fn get(socket: &Path, path: &str) -> Result<String> {
+    exchange(
+        socket,
+        &format!("GET {path} HTTP/1.0\r\nHost: lingyun\r\n\r\n"),
+    )
+}
+
+/// Tells the agent behind a socket to do something, in JSON.
+pub fn post(socket: &Path, path: &str, json: &str) -> Result<String> {
+    let length = json.len();
+    let head = format!("POST {path} HTTP/1.0\r\nHost: lingyun\r\nContent-Length: {length}");
+    exchange(
+        socket,
+        &format!("{head}\r\nContent-Type: application/json\r\n\r\n{json}"),
+    )
+}
+
+fn exchange(socket: &Path, request: &str) -> Result<String> {
     let at = || socket.display().to_string();
     let mut stream = UnixStream::connect(socket)
         .map_err(Unreachable)
         .with_context(at)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: lingyun\r\n\r\n").with_context(at)?;
+    stream.write_all(request.as_bytes()).with_context(at)?;
     let mut answer = String::new();
     stream
         .read_to_string(&mut answer)

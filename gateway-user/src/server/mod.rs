@@ -15,16 +15,17 @@ use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
     serve::Listener,
 };
+use serde::{Deserialize, Serialize};
 use tokio::{
     net::TcpListener,
     sync::watch,
     task::{JoinSet, spawn_blocking},
 };
 
-pub use client::{Unreachable, get as get_from_socket};
+pub use client::{Unreachable, get as get_from_socket, post as post_to_socket};
 pub use socket::{Socket, default_path, running};
 
 use crate::{metrics, status::Status};
@@ -39,6 +40,20 @@ pub trait Source: Send + Sync + 'static {
 
     /// Why the node does not carry traffic; empty when it does.
     fn not_ready(&self) -> Vec<String>;
+
+    /// Drains a backend, or no longer. What came of it, for people.
+    fn drain(&self, request: &DrainRequest) -> Result<String>;
+}
+
+/// `POST /drain`: what `lingyun drain` asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DrainRequest {
+    /// `INSTANCE` or `VPC/INSTANCE`, each with `:PORT` or without.
+    pub backend: String,
+    /// It takes new flows again.
+    pub undo: bool,
+    /// Its flows move at once.
+    pub now: bool,
 }
 
 /// Listens on TCP.
@@ -54,6 +69,7 @@ pub struct Server {
     tasks: JoinSet<std::io::Result<()>>,
     stop: watch::Sender<bool>,
     routes: Router,
+    commands: Router,
 }
 
 impl Server {
@@ -64,16 +80,36 @@ impl Server {
             .route("/status", get(status::<S>))
             .route("/healthz", get(healthz::<S>))
             .route("/readyz", get(readyz::<S>))
-            .with_state(source);
+            .with_state(Arc::clone(&source));
+        let commands = Router::new()
+            .route("/drain", post(drain::<S>))
+            .with_state(source)
+            .merge(routes.clone());
         Self {
             tasks: JoinSet::new(),
             stop: watch::Sender::new(false),
             routes,
+            commands,
         }
     }
 
-    /// Serves on one more listener.
+    /// Serves on one more listener what anybody may know.
     pub fn serve<L: Listener>(&mut self, listener: L)
+    where
+        L::Addr: std::fmt::Debug,
+    {
+        self.listen(listener, self.routes.clone());
+    }
+
+    /// Serves on one more listener, commands included: for whoever may open it.
+    pub fn serve_commands<L: Listener>(&mut self, listener: L)
+    where
+        L::Addr: std::fmt::Debug,
+    {
+        self.listen(listener, self.commands.clone());
+    }
+
+    fn listen<L: Listener>(&mut self, listener: L, routes: Router)
     where
         L::Addr: std::fmt::Debug,
     {
@@ -82,7 +118,7 @@ impl Server {
             // An error means that the server is gone, which is a stop too.
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        let server = axum::serve(listener, self.routes.clone()).with_graceful_shutdown(stopped);
+        let server = axum::serve(listener, routes).with_graceful_shutdown(stopped);
         self.tasks.spawn(async move { server.await });
     }
 
@@ -132,6 +168,17 @@ async fn readyz<S: Source>(State(source): State<Arc<S>>) -> Response {
         "ready\n".into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+    }
+}
+
+async fn drain<S: Source>(
+    State(source): State<Arc<S>>,
+    Json(request): Json<DrainRequest>,
+) -> Response {
+    let done = spawn_blocking(move || source.drain(&request)).await;
+    match done.unwrap_or_else(|error| Err(error.into())) {
+        Ok(said) => (said + "\n").into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error:#}\n")).into_response(),
     }
 }
 

@@ -7,7 +7,7 @@ use gateway_common::{ABI_VERSION, Counter, Reason, ReasonCount};
 use super::*;
 use crate::{
     config::{self, Gateway, InstanceId, Topology},
-    model::Label,
+    model::{Condition, Label, Tables},
     netlink::Announcement,
     reachability::Reachability,
 };
@@ -20,10 +20,10 @@ pub struct Moment<'a> {
     pub gateway: &'a Gateway,
     /// Its surroundings.
     pub reachability: &'a Reachability,
-    /// What each counter stands for.
-    pub labels: &'a [Label],
+    /// What the maps hold, and what it stands for.
+    pub tables: &'a Tables,
     /// Traffic by backend index.
-    pub counters: &'a [Counter],
+    pub counters: &'a [Traffic],
     /// Exits by reason.
     pub reasons: &'a [(Reason, ReasonCount)],
     /// Interfaces with the program on them.
@@ -34,6 +34,10 @@ pub struct Moment<'a> {
     pub not_ready: Vec<String>,
     /// Updates so far.
     pub updates: Updates,
+    /// How the topology file was followed.
+    pub reload: Reload,
+    /// How flows are tracked.
+    pub tracking: Tracking,
     /// Seconds since the agent took over.
     pub uptime_seconds: f64,
 }
@@ -56,10 +60,15 @@ impl Status {
             announced: moment.announced.iter().map(Announced::from).collect(),
             reasons: moment.reasons.iter().map(ReasonStatus::from).collect(),
             updates: moment.updates,
+            reload: moment.reload,
+            tracking: moment.tracking,
             not_ready: moment.not_ready,
         };
-        for (label, counter) in moment.labels.iter().zip(moment.counters) {
-            status.count(label, Traffic::from(counter));
+        for (label, counter) in moment.tables.labels.iter().zip(moment.counters) {
+            status.count(label, *counter);
+        }
+        for (balancer, tracked) in status.load_balancers.iter_mut().zip(&moment.tables.tracked) {
+            balancer.tracked_slots = *tracked;
         }
         status
     }
@@ -72,12 +81,14 @@ impl Status {
                 backend,
                 slots,
                 ring,
+                condition,
             } => {
                 let balancer = &mut self.load_balancers[load_balancer];
                 balancer.traffic += traffic;
                 let backend = &mut balancer.backends[backend];
                 backend.traffic = traffic;
                 backend.share = f64::from(slots) / f64::from(ring.max(1));
+                backend.condition = condition;
             }
             Label::Floating(index) => self.floating_ips[index].traffic = traffic,
         }
@@ -116,6 +127,7 @@ fn load_balancers(topology: &Topology) -> Vec<LoadBalancer> {
             port,
             weight,
             share: 0.0,
+            condition: Condition::Serving,
             traffic: Traffic::default(),
         }
     };
@@ -124,6 +136,7 @@ fn load_balancers(topology: &Topology) -> Vec<LoadBalancer> {
         vip: balancer.vip,
         protocol: balancer.protocol,
         port: balancer.port,
+        tracked_slots: 0,
         traffic: Traffic::default(),
         backends: balancer.backends.iter().map(backend).collect(),
     });

@@ -5,7 +5,7 @@ use gateway_common::{Counter, Reason, ReasonCount};
 use super::*;
 use crate::{
     config::{self, Gateway, Host, InstanceId, Subnet, Topology, Vpc},
-    model::Label,
+    model::{Condition, Label, Tables},
     netlink::Announcement,
     reachability::{self, NeighbourState, Reachability},
 };
@@ -68,6 +68,8 @@ fn topology() -> Topology {
             protocol: Protocol::Tcp,
             port: 443,
             backends: vec![backend(0, 1), backend(1, 3)],
+            affinity: config::Affinity::Flow,
+            udp_tracking: false,
         }],
         floating_ips: vec![config::FloatingIp {
             ip: ip("203.0.113.20"),
@@ -76,6 +78,7 @@ fn topology() -> Topology {
                 instance: 2,
             },
         }],
+        drain: config::Drain::default(),
     }
 }
 
@@ -113,6 +116,20 @@ pub(crate) fn sample() -> Status {
         backend,
         slots,
         ring: 100,
+        condition: match backend {
+            0 => Condition::Draining,
+            _ => Condition::Serving,
+        },
+    };
+    let tables = Tables {
+        labels: vec![
+            Label::None,
+            backend(0, 25),
+            backend(1, 75),
+            Label::Floating(0),
+        ],
+        tracked: vec![12],
+        ..Tables::default()
     };
     let counter = |n| Counter {
         in_packets: n,
@@ -146,13 +163,8 @@ pub(crate) fn sample() -> Status {
     Status::new(Moment {
         gateway: &topology.gateways[0],
         reachability: &reachability(),
-        labels: &[
-            Label::None,
-            backend(0, 25),
-            backend(1, 75),
-            Label::Floating(0),
-        ],
-        counters: &[0, 1_000, 123_456_789, 7].map(counter),
+        tables: &tables,
+        counters: &[0, 1_000, 123_456_789, 7].map(|n| Traffic::from(&counter(n))),
         reasons: &reasons,
         attached: &[
             ("public".into(), Mode::Native),
@@ -174,6 +186,20 @@ pub(crate) fn sample() -> Status {
             writes: 20,
             seconds: 0.5,
             last_seconds: 0.25,
+            mismatches: 1,
+            loads: 2,
+        },
+        reload: Reload {
+            ok: false,
+            at: 1_700_000_000.5,
+            message: "site.yaml:3: `vip` is missing".into(),
+            count: 4,
+            failures: 5,
+        },
+        tracking: Tracking {
+            begun: 60,
+            remembered: 50,
+            kept: 40,
         },
         uptime_seconds: 12_345.0,
         topology: &topology,

@@ -28,6 +28,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// What one test's agents share.
 pub(crate) struct Site {
     directory: PathBuf,
+    topology: PathBuf,
     pub(crate) pins: PathBuf,
 }
 
@@ -39,8 +40,18 @@ impl Site {
         fs::create_dir_all(&directory).expect("a directory for the test");
         Self {
             directory,
+            topology: TOPOLOGY.into(),
             pins: Path::new("/sys/fs/bpf").join(name),
         }
+    }
+
+    /// Gives the agents a file of their own with this text, or replaces its text as
+    /// an editor does.
+    pub(crate) fn write_topology(&mut self, text: &str) {
+        self.topology = self.directory.join("site.yaml");
+        let new = self.directory.join(".site.yaml.swp");
+        fs::write(&new, text).expect("a file");
+        fs::rename(&new, &self.topology).expect("replaced");
     }
 
     /// The agents' Unix socket.
@@ -54,7 +65,7 @@ impl Site {
             .args([
                 "run",
                 "--topology",
-                TOPOLOGY,
+                self.topology.to_str().expect("text"),
                 "--listen",
                 "127.0.0.1:0",
                 "--grace",
@@ -90,18 +101,23 @@ impl Drop for Site {
         let _ = fs::remove_dir_all(&self.directory);
         if let Ok(abi) = fs::read_dir(&self.pins) {
             for directory in abi.flatten() {
-                for pin in fs::read_dir(directory.path())
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                {
-                    let _ = fs::remove_file(pin.path());
-                }
-                let _ = fs::remove_dir(directory.path());
+                empty(&directory.path());
             }
             let _ = fs::remove_dir(&self.pins);
         }
     }
+}
+
+/// Removes pins: the BPF file system has no removal of whole trees.
+fn empty(directory: &Path) {
+    for pin in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if pin.path().is_dir() {
+            empty(&pin.path());
+        } else {
+            let _ = fs::remove_file(pin.path());
+        }
+    }
+    let _ = fs::remove_dir(directory);
 }
 
 /// A running agent.

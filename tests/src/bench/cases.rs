@@ -130,6 +130,8 @@ fn large(vips: u32) -> Tables {
             protocol: Protocol::Tcp,
             port: 443,
             backends: share.to_vec(),
+            affinity: config::Affinity::Flow,
+            udp_tracking: false,
         }));
     model::build(&topology, &topology.gateways[0], &site::reachability())
 }

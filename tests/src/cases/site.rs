@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use gateway_common::{EndpointKey, InstanceKey, Reference, vni_word};
 use lingyun::{
     config::{
-        Backend, FloatingIp, Gateway, Host, Instance, InstanceId, LoadBalancer, Mac, Protocol,
-        Subnet, Topology, Vpc,
+        Affinity, Backend, Drain, FloatingIp, Gateway, Host, Instance, InstanceId, LoadBalancer,
+        Mac, Protocol, Subnet, Topology, Vpc,
     },
     model::{self, Label, Tables},
     reachability::{Interface, NeighbourState, NextHop, Reachability},
@@ -240,6 +240,8 @@ fn service(
                 weight,
             })
             .collect(),
+        affinity: Affinity::Flow,
+        udp_tracking: false,
     }
 }
 
@@ -318,6 +320,7 @@ pub fn topology() -> Topology {
                 instance: id(other, 1),
             },
         ],
+        drain: Drain::default(),
     }
 }
 

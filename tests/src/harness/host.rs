@@ -1,10 +1,14 @@
 //! The library on a frame in a `Vec` and tables in memory.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+};
 
 use gateway_common::{
-    BUCKET_SLOTS, Backend, Bucket, Counter, Instance, Interface, NextHop, Note, Outcome, Reason,
-    ReasonCount, SourceNat, Tunnel, Underlay, WIDE_SLOTS, WideBucket, WideSlot,
+    BUCKET_SLOTS, Backend, Begun, Bucket, Counter, FlowKey, Instance, Interface, Moved, NextHop,
+    Note, Outcome, Reason, ReasonCount, SourceNat, TrackEvent, Tunnel, Underlay, WIDE_SLOTS,
+    WideBucket, WideSlot,
 };
 use gateway_ebpf::{
     bucket,
@@ -28,6 +32,10 @@ pub struct HostTables {
     counters: RefCell<BTreeMap<u32, Counter>>,
     reasons: RefCell<BTreeMap<Reason, ReasonCount>>,
     notes: RefCell<[u32; Note::COUNT]>,
+    marks: RefCell<BTreeMap<u32, u32>>,
+    moved: RefCell<HashMap<FlowKey, Moved>>,
+    begun: RefCell<HashMap<FlowKey, Begun>>,
+    track_events: RefCell<[u64; TrackEvent::COUNT]>,
 }
 
 impl HostTables {
@@ -44,6 +52,10 @@ impl HostTables {
             counters: RefCell::default(),
             reasons: RefCell::default(),
             notes: RefCell::default(),
+            marks: RefCell::default(),
+            moved: RefCell::default(),
+            begun: RefCell::default(),
+            track_events: RefCell::default(),
         }
     }
 
@@ -145,6 +157,40 @@ impl packet::Tables for HostTables {
 
     fn ring(&self, slot: u32) -> Option<u64> {
         self.model.ring.get(slot as usize).copied()
+    }
+
+    fn track(&self, slot: u32) -> Option<u64> {
+        let epoch = *self.model.epochs.get(slot as usize)?;
+        let mark = self.marks.borrow().get(&slot).copied().unwrap_or_default();
+        Some(u64::from(epoch) | u64::from(mark) << 32)
+    }
+
+    fn mark(&self, slot: u32, mark: u32) {
+        self.marks.borrow_mut().insert(slot, mark);
+    }
+
+    fn now(&self) -> u64 {
+        1 << 20
+    }
+
+    fn moved(&self, flow: &FlowKey) -> Option<Moved> {
+        self.moved.borrow().get(flow).copied()
+    }
+
+    fn remember(&self, flow: &FlowKey, moved: Moved) {
+        self.moved.borrow_mut().insert(*flow, moved);
+    }
+
+    fn begun(&self, flow: &FlowKey) -> Option<Begun> {
+        self.begun.borrow().get(flow).copied()
+    }
+
+    fn begin(&self, flow: &FlowKey, begun: Begun) {
+        self.begun.borrow_mut().insert(*flow, begun);
+    }
+
+    fn count_track(&self, event: TrackEvent) {
+        self.track_events.borrow_mut()[event as usize] += 1;
     }
 
     fn backend(&self, index: u32) -> Option<&Backend> {

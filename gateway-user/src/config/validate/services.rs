@@ -32,6 +32,7 @@ pub(super) fn check(document: &Document, names: &Names<'_>, problems: &mut Probl
     let mut serving = Vec::new();
     for service in document.load_balancers.entries() {
         check_weights(service, problems);
+        check_tracking(service, problems);
         collect(service, names, &mut serving, problems);
     }
     let taken = serving.iter().map(|serving| serving.source).collect();
@@ -76,10 +77,24 @@ fn check_weights(service: &At<LoadBalancer>, problems: &mut Problems) {
     }
     let drained = |backend: &At<Backend>| backend.0.weight.given().is_some_and(|w| w.0 == 0);
     if count > 0 && service.backends.is_complete() && backends.iter().all(drained) {
-        problems.error(
+        problems.warning(
             at,
-            "all backends have weight 0: nobody would serve",
-            "give a weight of 1 or more to at least one of them",
+            "all backends have weight 0: connections go on, new ones are refused",
+            "give a weight of 1 or more to at least one of them, unless the service is to end",
+        );
+    }
+}
+
+/// What has no effect on a service of its protocol.
+fn check_tracking(service: &At<LoadBalancer>, problems: &mut Problems) {
+    let (Some(tracking), Some(listen)) = (service.udp_tracking.given(), &*service.listen) else {
+        return;
+    };
+    if listen.protocol == Protocol::Tcp {
+        problems.warning(
+            tracking.at,
+            "`udp_tracking` has no effect here: TCP connections always stay where they are",
+            "leave it out",
         );
     }
 }

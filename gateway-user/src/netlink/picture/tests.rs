@@ -197,6 +197,7 @@ fn a_public_address_makes_its_family_wanted() {
         vpcs: vec![],
         load_balancers: vec![],
         floating_ips: vec![],
+        drain: crate::config::Drain::default(),
     };
     let wanted = Wanted::new(&topology, &topology.gateways[0]);
     assert_eq!(

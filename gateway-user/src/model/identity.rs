@@ -1,0 +1,101 @@
+//! What things are, wherever the file lists them: the names that indices belong to.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, InstanceId, LoadBalancer, Protocol, Topology};
+
+/// An instance, or the virtual router of its VPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct VmId {
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// Private address; none for the virtual router, which has several.
+    pub address: Option<IpAddr>,
+}
+
+/// A load-balanced service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServiceId {
+    /// Public address.
+    pub vip: IpAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Public port.
+    pub port: u16,
+}
+
+/// A translation, there and back. What a record of `BACKENDS` rewrites follows from
+/// this alone, so a record that packets use never changes its addresses, ports or
+/// checksum deltas; MACs and tunnel may change in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum BackendId {
+    /// A backend of a service.
+    Served {
+        /// The service.
+        service: ServiceId,
+        /// The instance.
+        vm: VmId,
+        /// Its port.
+        port: u16,
+    },
+    /// A floating IP.
+    Floating {
+        /// Public address.
+        public: IpAddr,
+        /// The instance.
+        vm: VmId,
+    },
+}
+
+impl VmId {
+    /// An instance of the topology.
+    pub fn of(topology: &Topology, id: InstanceId) -> Self {
+        Self {
+            vni: topology.vpcs[id.vpc].vni,
+            address: Some(topology.instance(id).ip),
+        }
+    }
+
+    /// A VPC's virtual router.
+    pub const fn router(vni: u32) -> Self {
+        Self { vni, address: None }
+    }
+}
+
+impl From<&LoadBalancer> for ServiceId {
+    fn from(service: &LoadBalancer) -> Self {
+        Self {
+            vip: service.vip,
+            protocol: service.protocol,
+            port: service.port,
+        }
+    }
+}
+
+impl BackendId {
+    /// A backend of a service.
+    pub fn served(topology: &Topology, service: ServiceId, backend: &config::Backend) -> Self {
+        Self::Served {
+            service,
+            vm: VmId::of(topology, backend.instance),
+            port: backend.port,
+        }
+    }
+
+    /// A floating IP.
+    pub fn floating(topology: &Topology, floating: &config::FloatingIp) -> Self {
+        Self::Floating {
+            public: floating.ip,
+            vm: VmId::of(topology, floating.instance),
+        }
+    }
+
+    /// The instance behind it.
+    pub const fn vm(&self) -> VmId {
+        match self {
+            Self::Served { vm, .. } | Self::Floating { vm, .. } => *vm,
+        }
+    }
+}
