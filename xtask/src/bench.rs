@@ -25,5 +25,11 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<()> {
     }
     build::object(&setup::all()?)?;
     let program = run::program(&build::programs()?, "lingyun-bench")?;
-    run::replace_with(Command::new(program).args(&arguments.words))
+    let typed = format!("cargo xtask bench {}", arguments.words.join(" "));
+    run::replace_with(
+        Command::new(program)
+            .args(&arguments.words)
+            // The report says how to get it again.
+            .env("LINGYUN_COMMAND", typed),
+    )
 }

@@ -24,9 +24,8 @@ const PLAIN: usize = 64;
 const TUNNELLED: usize = 128;
 
 /// What a candidate does with the frame's length; it must pay this floor at least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Shape {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
     /// Leaves it.
     Same,
     /// Pushes 50 bytes and redirects.

@@ -2,8 +2,10 @@
 //!
 //! [`program`] measures the XDP program alone, in nanoseconds a packet, by
 //! `BPF_PROG_TEST_RUN` with a generator in front (`gateway-ebpf/src/bench.rs`).
+//! All benches write one format, [`report`].
 
 mod cases;
 mod generator;
 pub mod program;
+pub mod report;
 mod table;

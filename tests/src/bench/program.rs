@@ -2,70 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail, ensure};
-use lingyun::datapath::{self, Datapath, Role};
-use serde::Serialize;
-
 use super::{
     cases::{self, Case, Scale, Shape},
     generator::{FLOORS, Generator},
+    report::{self, Output, Report, least, median},
     table,
 };
 use crate::{
     cases::Program,
     harness::{self, Action, Host, object_path},
 };
+use anyhow::{Context, Result, bail, ensure};
+use lingyun::datapath::{self, Datapath, Role};
 
 /// How long to measure.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// Fewer and shorter rounds: for a look, not for a claim.
     #[arg(long)]
     quick: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
-/// Everything that was measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Results {
-    /// The kernel.
-    pub kernel: String,
-    /// The processor, as the kernel names it.
-    pub processor: String,
-    /// Interleaved rounds.
-    pub rounds: usize,
-    /// Packets of each round and case.
-    pub packets: u32,
-    /// In the order measured.
-    pub rows: Vec<Row>,
-}
+/// The parameter that tells floors from cases.
+const KIND: &str = "kind";
 
-/// One case.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// Name.
-    pub name: String,
-    /// Flows in random order.
-    pub flows: usize,
-    /// Floors have no floor.
-    pub shape: Option<Shape>,
-    /// Nanoseconds a packet, least of all rounds, generator included.
-    pub least_ns: f64,
-    /// The median round.
-    pub median_ns: f64,
-    /// Least, with the least of the generator and XDP_TX alone taken off.
-    pub cost_ns: f64,
-    /// Cost as a multiple of the floor's: the same push or pop, and redirect.
-    pub of_floor: Option<f64>,
-    /// Median of this case's rounds, each divided by the floor's in the same round,
-    /// both without the generator.
-    pub of_floor_paired: Option<f64>,
-}
+/// What the figures mean.
+const NOTES: [&str; 3] = [
+    "least and median: a round's time by BPF_PROG_TEST_RUN, generator included",
+    "cost: least of all rounds, less that of generator and XDP_TX",
+    "of_floor: cost of a case over that of a constant push (or pop) and redirect, of the least \
+     rounds; of_floor_paired: the same within each round, median of rounds",
+];
 
 /// Measures and prints.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(reason) = harness::unavailable() {
         bail!("{reason}");
     }
@@ -74,40 +46,37 @@ pub fn run(arguments: Arguments) -> Result<()> {
     } else {
         (11, 1_000_000)
     };
-    let results = measure(rounds, packets)?;
-    let text = match arguments.json {
-        true => serde_json::to_string_pretty(&results)?,
-        false => table::render(&results),
-    };
-    println!("{text}");
-    Ok(())
+    arguments
+        .output
+        .write(&measure(rounds, packets)?, table::render)
 }
 
 /// Runs all cases in `rounds` rounds of `packets` packets.
-pub fn measure(rounds: usize, packets: u32) -> Result<Results> {
+pub fn measure(rounds: usize, packets: u32) -> Result<Report> {
+    let mut report = Report::begin("program")?;
     datapath::ensure_bpffs()?;
     let mut datapaths = BTreeMap::new();
     for scale in [Scale::Small, Scale::ManyVips, Scale::ManyRings] {
         datapaths.insert(scale, load(scale)?);
     }
-    let rows = measure_all(&mut datapaths, rounds, packets);
+    let cases = measure_all(&mut datapaths, rounds, packets);
     for datapath in datapaths.into_values() {
         datapath.detach()?;
     }
-    Ok(Results {
-        kernel: kernel()?,
-        processor: processor(),
-        rounds,
-        packets,
-        rows: rows?,
-    })
+    report.cases = cases?;
+    report.settings = BTreeMap::from([
+        ("rounds".to_owned(), rounds as u64),
+        ("packets".to_owned(), packets.into()),
+    ]);
+    report.notes = NOTES.map(str::to_owned).into();
+    Ok(report)
 }
 
 fn measure_all(
     datapaths: &mut BTreeMap<Scale, Datapath>,
     rounds: usize,
     packets: u32,
-) -> Result<Vec<Row>> {
+) -> Result<Vec<report::Case>> {
     let cases = cases::all();
     let bar = indicatif::ProgressBar::new((cases.len() * rounds) as u64);
     bar.set_style(
@@ -161,17 +130,17 @@ const fn floor_of(shape: Shape) -> Option<&'static str> {
     }
 }
 
-fn add_rows(rows: &mut Vec<Row>, case: &Case, times: &BTreeMap<&str, Vec<f64>>, is_first: bool) {
+fn add_rows(
+    rows: &mut Vec<report::Case>,
+    case: &Case,
+    times: &BTreeMap<&str, Vec<f64>>,
+    is_first: bool,
+) {
     let generator = &times["floor_tx"];
-    let row = |name: &str, shape, times: &[f64]| Row {
-        name: name.to_owned(),
-        flows: case.flows,
-        shape,
-        least_ns: least(times),
-        median_ns: median(times),
-        cost_ns: least(times) - least(generator),
-        of_floor: None,
-        of_floor_paired: None,
+    let row = |name: &str, times: &[f64]| {
+        let mut row = report::Case::new(name, "ns/packet", times.to_vec()).of_flows(case.flows);
+        row.derive("cost", row.least - least(generator));
+        row
     };
     // Floors are told once a shape; they are measured with every case.
     for floor in FLOORS {
@@ -180,20 +149,23 @@ fn add_rows(rows: &mut Vec<Row>, case: &Case, times: &BTreeMap<&str, Vec<f64>>, 
             .get(floor)
             .filter(|_| !known && (is_first || floor != "floor_tx"))
         {
-            rows.push(row(floor, None, times));
+            rows.push(row(floor, times).with(KIND, "floor"));
         }
     }
     let own = &times[case.name];
-    let mut result = row(case.name, Some(case.shape), own);
+    let mut result = row(case.name, own).with(KIND, "case");
     if let Some(floor) = floor_of(case.shape) {
         let floor = &times[floor];
-        result.of_floor = Some(result.cost_ns / (least(floor) - least(generator)));
+        let cost = result.least - least(generator);
+        result.derive("of_floor", cost / (least(floor) - least(generator)));
         let pairs = own.iter().zip(floor).zip(generator);
         let ratios: Vec<_> = pairs
             .filter(|((_, floor), base)| floor > base)
             .map(|((own, floor), base)| (own - base) / (floor - base))
             .collect();
-        result.of_floor_paired = (!ratios.is_empty()).then(|| median(&ratios));
+        if !ratios.is_empty() {
+            result.derive("of_floor_paired", median(&ratios));
+        }
     }
     rows.push(result);
 }
@@ -252,30 +224,4 @@ const fn role(program: Program) -> Role {
         Program::Underlay => Role::Underlay,
         Program::SingleArm => Role::SingleArm,
     }
-}
-
-fn least(times: &[f64]) -> f64 {
-    times.iter().copied().fold(f64::MAX, f64::min)
-}
-
-fn median(times: &[f64]) -> f64 {
-    let mut times = times.to_vec();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-fn kernel() -> Result<String> {
-    Ok(nix::sys::utsname::uname()?
-        .release()
-        .to_string_lossy()
-        .into_owned())
-}
-
-fn processor() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = info.lines().find(|line| line.starts_with("model name"));
-    let name = line
-        .and_then(|line| line.split_once(": "))
-        .map(|(_, name)| name);
-    name.unwrap_or("unknown").to_owned()
 }

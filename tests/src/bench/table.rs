@@ -2,23 +2,21 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::program::Results;
+use super::report::Report;
 
-pub(super) fn render(results: &Results) -> String {
+pub(super) fn render(report: &Report) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["case", "flows", "least", "median", "cost", "of floor"]);
-    for row in &results.rows {
-        let ratio = row
-            .of_floor_paired
-            .map_or(String::new(), |ratio| format!("{ratio:.2}"));
+    for case in &report.cases {
+        let ratio = case.derived.get("of_floor_paired");
         table.add_row([
-            row.name.clone(),
-            row.flows.to_string(),
-            format!("{:.0} ns", row.least_ns),
-            format!("{:.0} ns", row.median_ns),
-            format!("{:.0} ns", row.cost_ns),
-            ratio,
+            case.name.clone(),
+            case.flows.map_or(String::new(), |flows| flows.to_string()),
+            format!("{:.0} ns", case.least),
+            format!("{:.0} ns", case.median),
+            format!("{:.0} ns", case.derived.get("cost").unwrap_or(&f64::NAN)),
+            ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
         ]);
     }
     for column in 1..6 {
@@ -26,11 +24,15 @@ pub(super) fn render(results: &Results) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    let setting = |name| report.settings.get(name).copied().unwrap_or(0);
     format!(
         "{table}\n\n\
-         {} rounds of {} packets each, candidates in turn; kernel {}, {}\n\
-         cost: least of all rounds, less generator and XDP_TX\n\
-         of floor: cost of a case over that of a constant push (or pop) and redirect, median of rounds",
-        results.rounds, results.packets, results.kernel, results.processor
+         {} rounds of {} packets each, candidates in turn; kernel {}, {}; commit {}\n{}",
+        setting("rounds"),
+        setting("packets"),
+        report.machine.kernel,
+        report.machine.processor,
+        report.commit,
+        report.notes.join("\n")
     )
 }

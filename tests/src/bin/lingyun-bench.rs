@@ -20,7 +20,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let Command::Program(arguments) = Arguments::parse().command;
-    match program::run(arguments) {
+    match program::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lingyun-bench: {error:#}");
