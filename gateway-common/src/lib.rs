@@ -70,6 +70,8 @@ pub mod map {
     pub const ADDRESSES: &str = "ADDRESSES";
     /// Programs by [`Step`](super::Step).
     pub const STEPS: &str = "STEPS";
+    /// Per-CPU [`Limiter`](super::Limiter) of ICMP errors.
+    pub const LIMITER: &str = "LIMITER";
     /// Per-CPU [`Note`](super::Note)s from a program to the step that goes on.
     pub const NOTES: &str = "NOTES";
     /// Name of the read-only [`Config`](super::Config).

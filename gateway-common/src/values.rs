@@ -108,8 +108,10 @@ pub struct Instance {
     pub network: u32,
     /// Its own address.
     pub address: Address,
+    /// The virtual router's address in its subnet: who tells it of errors.
+    pub router: Address,
     /// Zero.
-    pub reserved: [u32; 12],
+    pub reserved: [u32; 8],
 }
 
 /// Two IPv4 prefixes (address, mask, address, mask) or one IPv6 prefix of at most 64
@@ -165,7 +167,7 @@ pub struct NextHop {
 }
 
 /// An interface that the program is attached to.
-#[repr(C, align(16))]
+#[repr(C, align(64))]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -176,6 +178,40 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Zero.
     pub reserved: [u8; 6],
+    /// Its first IPv4 address, from which it tells of errors; 0 without one.
+    pub v4: Address,
+    /// The same for IPv6.
+    pub v6: Address,
+    /// Zero.
+    pub reserved2: [u8; 16],
+}
+
+/// How many errors one CPU may still tell senders of (a token bucket).
+#[repr(C, align(16))]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Limiter {
+    /// Jiffies when it was filled last.
+    pub filled: u64,
+    /// What is in it; see [`ErrorLimit`].
+    pub level: u64,
+}
+
+/// How a [`Limiter`] fills. Its unit is chosen so that a jiffy adds a whole number.
+#[repr(C, align(8))]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct ErrorLimit {
+    /// What a jiffy adds.
+    pub rate: u32,
+    /// What an error takes.
+    pub cost: u32,
+    /// What it holds at most.
+    pub most: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Traffic of one backend on one CPU.
@@ -208,7 +244,7 @@ pub struct ReasonCount {
 
 /// What is fixed while a program is loaded. It lies in read-only data, so the
 /// verifier folds it into the code.
-#[repr(C, align(64))]
+#[repr(C, align(16))]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -227,6 +263,8 @@ pub struct Config {
     pub reverse_mask: u32,
     /// Buckets of `ADDRESSES` less one.
     pub addresses_mask: u32,
+    /// How many ICMP errors each CPU may send.
+    pub errors: ErrorLimit,
 }
 
 /// What happens to flows of tracked slots. The discriminant is the index of its counter.

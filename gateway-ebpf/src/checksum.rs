@@ -12,6 +12,14 @@ pub const fn fold(sum: u32) -> u16 {
     sum as u16
 }
 
+/// The same for a sum of 32-bit words, or for a word that holds four of 16 bits.
+#[inline(always)]
+pub const fn fold_wide(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    fold(sum as u32)
+}
+
 /// The checksum after a change whose delta is known (RFC 1624, eqn. 3).
 #[inline(always)]
 pub const fn update(checksum: u16, delta: u16) -> u16 {

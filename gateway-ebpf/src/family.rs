@@ -3,6 +3,7 @@
 //! The stages are written once over [`Family`]; each family gets its own code at
 //! compile time, so IPv4 pays nothing for IPv6.
 
+mod errors;
 mod v4;
 mod v6;
 
@@ -15,6 +16,7 @@ use crate::{
     stages::parse::Flow,
 };
 
+pub use errors::Errors;
 pub use v4::V4;
 pub use v6::V6;
 

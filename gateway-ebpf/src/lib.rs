@@ -34,7 +34,7 @@ use packet::{Exit, Packet, Tables, Verdict};
 use stages::{
     answer, balance, endpoint,
     parse::{self, Flow},
-    reverse,
+    refuse, reverse,
     rewrite::{self, Rewrite},
     source::{self, Sender},
     tunnel, uplink,
@@ -101,14 +101,8 @@ pub fn step<O: Outer, P: Packet, T: Tables>(step: Step, packet: &mut P, tables: 
             let result = icmp_from_instance::<O, P, T>(packet, tables);
             finish(result, tables, bytes, Step::InsideRefuse)
         }
-        Step::PublicRefuse | Step::InsideRefuse => {
-            let reason = match tables.noted(Note::Reason) {
-                noted if noted == Reason::TtlExceeded as u32 => Reason::TtlExceeded,
-                _ => Reason::TooBig,
-            };
-            tables.count_reason(reason, bytes);
-            Verdict::End(reason)
-        }
+        Step::PublicRefuse => ended(refuse_outside(packet, tables), tables, bytes),
+        Step::InsideRefuse => ended(refuse_inside::<O, P, T>(packet, tables), tables, bytes),
     }
 }
 
@@ -278,6 +272,38 @@ fn icmp_out<O: Outer, F: Family, P: Packet, T: Tables>(
         return Err(answer::echo_inside::<O, F, P>(packet, &flow)?.into());
     }
     send_out(packet, tables, outer, &sender, &flow)
+}
+
+/// Tells somebody outside that a packet cannot go on.
+#[inline(always)]
+fn refuse_outside<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Reason, Reason> {
+    match parse::ethernet(packet, 0)? {
+        Ethernet::IPV4 => refuse::outside::<V4, P, T>(packet, tables),
+        Ethernet::IPV6 => refuse::outside::<V6, P, T>(packet, tables),
+        kind => Err(parse::not_ip(kind)),
+    }
+}
+
+/// Tells an instance that a packet cannot go on.
+#[inline(always)]
+fn refuse_inside<O: Outer, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+) -> Result<Reason, Reason> {
+    let outer = vxlan::open::<O, P, T>(packet, tables)?;
+    match parse::ethernet(packet, O::LEN)? {
+        Ethernet::IPV4 => refuse::inside::<O, V4, P, T>(packet, tables, &outer),
+        Ethernet::IPV6 => refuse::inside::<O, V6, P, T>(packet, tables, &outer),
+        _ => Err(Reason::InnerNotIp),
+    }
+}
+
+/// Every way of a refusal ends, answered or not.
+#[inline(always)]
+fn ended<T: Tables>(result: Result<Reason, Reason>, tables: &T, bytes: usize) -> Verdict {
+    let (Ok(reason) | Err(reason)) = result;
+    tables.count_reason(reason, bytes);
+    Verdict::End(reason)
 }
 
 #[inline(always)]

@@ -42,6 +42,10 @@ pub trait Outer: Copy + Debug + 'static {
         vni: u32,
     ) -> Result<(), Reason>;
 
+    /// Makes the outer headers fit an inner packet that was replaced: its length, DSCP
+    /// and ECN.
+    fn refit<P: Packet>(packet: &mut P, tos: u8) -> Result<(), Reason>;
+
     /// Sends a frame back to the VTEP that it came from.
     fn turn_round<P: Packet>(packet: &mut P) -> Result<(), Reason>;
 }
@@ -128,6 +132,19 @@ impl Outer for OverV4 {
         outer.udp.checksum = 0;
         outer.vxlan.flags = Vxlan::FLAGS;
         outer.vxlan.vni = vni;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn refit<P: Packet>(packet: &mut P, tos: u8) -> Result<(), Reason> {
+        let length = (packet.len() - Ethernet::LEN) as u16;
+        let outer = packet.need_mut::<OuterV4>(0)?;
+        let ip = &mut outer.ip;
+        let old = [u16::from_ne_bytes([ip.version_ihl, ip.tos]), ip.length];
+        let new = [u16::from_ne_bytes([ip.version_ihl, tos]), length.to_be()];
+        (ip.tos, ip.length) = (tos, new[1]);
+        ip.checksum = checksum::update(ip.checksum, checksum::delta(&old, &new));
+        outer.udp.length = (length - Ipv4::LEN as u16).to_be();
         Ok(())
     }
 
@@ -221,6 +238,16 @@ impl Outer for OverV6 {
         outer.udp.checksum = 0;
         outer.vxlan.flags = Vxlan::FLAGS;
         outer.vxlan.vni = vni;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn refit<P: Packet>(packet: &mut P, tos: u8) -> Result<(), Reason> {
+        let length = ((packet.len() - Ethernet::LEN - Ipv6::LEN) as u16).to_be();
+        let outer = packet.need_mut::<OuterV6>(0)?;
+        outer.ip.version_class_flow = (6 << 28 | (tos as u32) << 20).to_be();
+        outer.ip.payload_length = length;
+        outer.udp.length = length;
         Ok(())
     }
 

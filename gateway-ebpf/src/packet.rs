@@ -4,8 +4,8 @@
 //! never name either.
 
 use gateway_common::{
-    Backend, Begun, Bucket, FlowKey, Instance, Interface, Moved, NextHop, Note, Reason, SourceNat,
-    Step, TrackEvent, Tunnel, WideBucket,
+    Backend, Begun, Bucket, ErrorLimit, FlowKey, Instance, Interface, Limiter, Moved, NextHop,
+    Note, Reason, SourceNat, Step, TrackEvent, Tunnel, WideBucket,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -107,6 +107,10 @@ pub trait Tables {
     fn uplink(&self, slot: u32) -> Option<&NextHop>;
     /// An interface of ours.
     fn interface(&self, slot: u32) -> Option<&Interface>;
+    /// How many errors may be sent.
+    fn error_limit(&self) -> ErrorLimit;
+    /// What this CPU has left of them, to be changed by `use_it`.
+    fn limiter<R>(&self, use_it: impl FnOnce(&mut Limiter) -> R) -> Option<R>;
     /// Counts a packet towards an instance.
     fn count_in(&self, counter: u32, bytes: usize);
     /// Counts a packet from an instance.

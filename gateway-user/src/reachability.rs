@@ -1,7 +1,10 @@
 //! What the agent knows of the network around the node: interfaces, routes and
 //! neighbours. Filled from netlink, read by the pure [`model`](crate::model).
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +33,10 @@ pub struct Interface {
     pub mtu: u32,
     /// Administratively up and with carrier.
     pub up: bool,
+    /// Its first IPv4 address that reaches beyond the link.
+    pub v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub v6: Option<Ipv6Addr>,
 }
 
 /// One next hop.

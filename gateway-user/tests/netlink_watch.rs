@@ -79,6 +79,7 @@ fn next_hops_follow_the_kernel() {
 
         let first = watch.borrow().clone();
         assert_eq!(first.interfaces.len(), 2);
+        assert_eq!(first.interfaces["public"].v4, Some([192, 0, 2, 10].into()));
         assert!(first.interfaces["public"].up && first.interfaces["public"].mtu == 1500);
         assert!(first.tunnels[&ip("10.0.1.1")].is_empty(), "no route yet");
         assert!(first.uplinks.is_empty(), "no default route yet");

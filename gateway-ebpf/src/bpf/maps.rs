@@ -8,9 +8,9 @@ use aya_ebpf::{
     maps::{Array, DevMap, LruHashMap, PerCpuArray, ProgramArray},
 };
 use gateway_common::{
-    Backend, Begun, Bucket, Config, Counter, FlowKey, Instance, Interface, MAX_INTERFACES,
-    MAX_PORTS, Moved, NextHop, Note, Reason, ReasonCount, SourceNat, Step, TrackEvent, Tunnel,
-    UPLINK_SLOTS, WideBucket,
+    Backend, Begun, Bucket, Config, Counter, ErrorLimit, FlowKey, Instance, Interface, Limiter,
+    MAX_INTERFACES, MAX_PORTS, Moved, NextHop, Note, Reason, ReasonCount, SourceNat, Step,
+    TrackEvent, Tunnel, UPLINK_SLOTS, WideBucket,
 };
 use gateway_ebpf::packet::Tables;
 
@@ -56,6 +56,8 @@ static TRACK_EVENTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(TrackEvent
 #[map]
 static NOTES: PerCpuArray<[u32; Note::COUNT]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
+static LIMITER: PerCpuArray<Limiter> = PerCpuArray::with_max_entries(1, 0);
+#[map]
 pub(crate) static STEPS: ProgramArray = ProgramArray::with_max_entries(Step::ALL.len() as u32, 0);
 #[map]
 pub(crate) static PORTS: DevMap = DevMap::with_max_entries(MAX_PORTS, 0);
@@ -70,6 +72,12 @@ static CONFIG: Config = Config {
     instances_mask: 0,
     reverse_mask: 0,
     addresses_mask: 0,
+    errors: ErrorLimit {
+        rate: 0,
+        cost: 0,
+        most: 0,
+        reserved: 0,
+    },
 };
 
 /// All maps of the program.
@@ -210,6 +218,24 @@ impl Tables for Maps {
     #[inline(always)]
     fn interface(&self, slot: u32) -> Option<&Interface> {
         INTERFACES.get(slot)
+    }
+
+    #[inline(always)]
+    fn error_limit(&self) -> ErrorLimit {
+        ErrorLimit {
+            rate: config!(errors.rate),
+            cost: config!(errors.cost),
+            most: config!(errors.most),
+            reserved: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn limiter<R>(&self, use_it: impl FnOnce(&mut Limiter) -> R) -> Option<R> {
+        let limiter = LIMITER.get_ptr_mut(0)?;
+        // SAFETY: the pointer is to this CPU's own record, and a program is not
+        // interrupted by another one on its CPU.
+        Some(use_it(unsafe { &mut *limiter }))
     }
 
     #[inline(always)]

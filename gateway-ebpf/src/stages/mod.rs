@@ -3,7 +3,9 @@
 pub mod answer;
 pub mod balance;
 pub mod endpoint;
+pub mod limit;
 pub mod parse;
+pub mod refuse;
 pub mod reverse;
 pub mod rewrite;
 pub mod source;

@@ -81,6 +81,7 @@ mod tests {
         Topology {
             anycast_vtep: [10, 0, 0, 100].into(),
             seed: [0; 2],
+            icmp_errors_per_second: 1_000,
             gateways: vec![Gateway {
                 name: "gw1".into(),
                 public: vec!["eth0".into()],
@@ -111,6 +112,8 @@ mod tests {
             mac: Mac::default(),
             mtu: 1500,
             up: true,
+            v4: None,
+            v6: None,
         };
         let hop = |interface: &str, last| NextHop {
             interface: interface.into(),

@@ -211,6 +211,7 @@ mod tests {
         Topology {
             anycast_vtep: [10, 0, 0, 100].into(),
             seed: [0; 2],
+            icmp_errors_per_second: 1_000,
             gateways: gateways.iter().map(gateway).collect(),
             hosts: vec![],
             vpcs: vec![],

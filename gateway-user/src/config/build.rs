@@ -25,6 +25,10 @@ pub(super) fn build(document: &Document) -> Option<Topology> {
             .secret
             .or_default(|| Secret(defaults::seed(anycast_vtep)))?
             .0,
+        icmp_errors_per_second: document
+            .icmp_errors_per_second
+            .or_default(|| Number(defaults::ICMP_ERRORS_PER_SECOND))?
+            .0,
         gateways: document
             .gateways
             .entries()

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::{
     choice::{Affinity, Switch, Time},
     list::{List, OneOrMore},
-    number::{Anything, Flows, Mtu, Port, Version, Vni, Weight},
+    number::{Anything, ErrorRate, Flows, Mtu, Port, Version, Vni, Weight},
     problem::Problems,
     read::{At, Maybe, Must, Read, record},
     scalar::{Address, Interface, Listen, MacAddress, Name, Prefix, Scalar, Secret},
@@ -32,6 +32,9 @@ record! {
         /// Keeps outsiders from aiming flows at one backend. If left out, it is
         /// derived from anycast_vtep, which is no secret.
         secret: Maybe<Secret>,
+        /// ICMP errors that each CPU of a gateway sends at most in a second, 1000 if left
+        /// out. 0: none, and then neither path MTU discovery nor traceroute work.
+        icmp_errors_per_second: Maybe<ErrorRate>,
         /// Gateway nodes.
         gateways: Must<List<Gateway, 1>>,
         /// Hosts that VMs run on.

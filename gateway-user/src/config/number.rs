@@ -24,6 +24,8 @@ pub(super) type Weight = Number<0, 1000>;
 pub(super) type Flows = Number<1_024, 16_777_216>;
 /// An MTU; whether it serves is for validation to say.
 pub(super) type Mtu = Number<1, 0xffff>;
+/// ICMP errors a second.
+pub(super) type ErrorRate = Number<0, 1_000_000>;
 /// The version of the format.
 pub(super) type Version = Number<1, 1>;
 

@@ -13,6 +13,8 @@ pub struct Topology {
     pub anycast_vtep: IpAddr,
     /// Seed of the flow hash, the same on every gateway.
     pub seed: [u64; 2],
+    /// ICMP errors that each CPU of a gateway sends at most in a second.
+    pub icmp_errors_per_second: u32,
     /// Gateway nodes. At least one.
     pub gateways: Vec<Gateway>,
     /// Hosts with VMs.

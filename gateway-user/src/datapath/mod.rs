@@ -6,6 +6,7 @@
 //! update per interface. Until then the old programs go on undisturbed. The same
 //! serves an agent whose topology outgrows its maps.
 
+mod jiffies;
 mod lasting;
 mod left;
 mod links;
@@ -402,6 +403,7 @@ fn open(object: &[u8], tables: &Tables, sizes: &Sizes, pin_dir: Option<&Path>) -
         endpoints_mask: sizes.endpoints - 1,
         instances_mask: sizes.instance_keys - 1,
         reverse_mask: sizes.reverse - 1,
+        errors: jiffies::error_limit(tables.config.errors)?,
         ..tables.config
     };
     let mut loader = EbpfLoader::new();

@@ -18,8 +18,8 @@ use std::{
 };
 
 use gateway_common::{
-    Address, Backend, Config, Instance, Interface, NextHop, SourceNat, Tunnel, UPLINK_SLOTS,
-    Underlay,
+    Address, Backend, Config, ErrorLimit, Instance, Interface, NextHop, SourceNat, Tunnel,
+    UPLINK_SLOTS, Underlay,
 };
 
 use crate::{
@@ -41,7 +41,7 @@ pub type WideEntries = BTreeMap<(u32, Address), u64>;
 /// Everything that packets can see. Index 0 of every list is unused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// Seed and VTEPs; the masks are the loader's.
+    /// Seed, VTEPs, limits; masks and jiffies are the loader's.
     pub config: Config,
     /// `ENDPOINTS`.
     pub endpoints: Entries,
@@ -135,6 +135,7 @@ pub fn tables(
             seed: served.seed,
             anycast_vtep: address(served.anycast_vtep),
             own_vtep: address(gateway.vtep),
+            errors: error_limit(served.icmp_errors_per_second),
             ..Config::default()
         },
         ring,
@@ -161,6 +162,17 @@ pub fn tables(
 /// Records that stand for nothing.
 fn empty<T: Clone + Default>(end: u32) -> Vec<T> {
     vec![T::default(); end as usize]
+}
+
+/// A token bucket for ICMP errors that holds a twentieth of a second's, as if a second
+/// had one jiffy; the loader knows better.
+fn error_limit(per_second: u32) -> ErrorLimit {
+    ErrorLimit {
+        rate: per_second,
+        cost: 1,
+        most: (per_second / 20).max(1),
+        reserved: 0,
+    }
 }
 
 /// An address as tables hold it.

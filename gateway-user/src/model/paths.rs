@@ -40,6 +40,8 @@ pub(super) fn add(
         .map(|interface| Interface {
             ifindex: interface.ifindex,
             mac: interface.mac.0,
+            v4: interface.v4.map_or([0; 4], |ip| address(ip.into())),
+            v6: interface.v6.map_or([0; 4], |ip| address(ip.into())),
             ..Interface::default()
         })
         .collect();

@@ -49,7 +49,8 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology, course: &C
             inside: inside(&vpc.cidrs),
             network: course.network(vpc.vni),
             address: address(instance.ip),
-            reserved: [0; 12],
+            router: address(topology.subnet_of(id).router),
+            reserved: [0; 8],
         };
         let key = InstanceKey::v4(vni, word(v4(instance.ip)));
         tables

@@ -23,6 +23,7 @@ fn topology() -> Topology {
     Topology {
         anycast_vtep: ip("10.0.0.100"),
         seed: [1, 2],
+        icmp_errors_per_second: 1_000,
         gateways: vec![Gateway {
             name: "gw1".into(),
             public: vec!["eth0".into()],
@@ -98,6 +99,8 @@ fn reach() -> Reachability {
         mac: Mac([2, 0, 0, 0, 0, last]),
         mtu,
         up: true,
+        v4: None,
+        v6: None,
     };
     let hop = |interface: &str, address: &str, mac| reachability::NextHop {
         interface: interface.into(),

@@ -56,6 +56,22 @@ impl Kernel {
             .collect())
     }
 
+    /// Addresses of these interfaces that reach beyond the link.
+    pub(super) async fn addresses(
+        &self,
+        links: &BTreeMap<u32, Link>,
+    ) -> Result<BTreeMap<u32, Vec<IpAddr>>> {
+        let messages = collect(self.handle.address().get().execute()).await;
+        let messages = messages.context("cannot read the interfaces' addresses")?;
+        let mut addresses: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
+        for (ifindex, address) in messages.iter().filter_map(messages::address) {
+            if links.contains_key(&ifindex) {
+                addresses.entry(ifindex).or_default().push(address);
+            }
+        }
+        Ok(addresses)
+    }
+
     /// Neighbour entries on these interfaces.
     pub(super) async fn neighbours(
         &self,

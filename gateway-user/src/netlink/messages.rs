@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
     link::{LinkAttribute, LinkFlags, LinkMessage},
     neighbour::{
         NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage,
@@ -149,6 +150,35 @@ fn link_name(message: &LinkMessage) -> Option<&str> {
             LinkAttribute::IfName(name) => Some(name.as_str()),
             _ => None,
         })
+}
+
+/// An address that others can answer to, and the interface that has it. Not one that is
+/// still being tested, was found to be somebody else's, or is on its way out.
+pub(super) fn address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
+    let unfit = AddressFlags::Tentative | AddressFlags::Dadfailed | AddressFlags::Deprecated;
+    let find =
+        |pick: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(pick);
+    let flags = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        });
+    let fit = message.header.scope == AddressScope::Universe
+        && flags.is_none_or(|flags| !flags.intersects(unfit));
+    // On a point-to-point link `Address` is the other end.
+    let local = find(|attribute| match attribute {
+        AddressAttribute::Local(ip) => Some(*ip),
+        _ => None,
+    });
+    let address = local.or_else(|| {
+        find(|attribute| match attribute {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        })
+    });
+    fit.then_some((message.header.index, address?))
 }
 
 /// A neighbour entry.

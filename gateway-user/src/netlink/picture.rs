@@ -72,6 +72,8 @@ pub type NeighbourKey = (u32, IpAddr);
 pub struct Picture {
     /// The node's interfaces, by index.
     pub links: BTreeMap<u32, Link>,
+    /// Their addresses that reach beyond the link, in the kernel's order.
+    pub addresses: BTreeMap<u32, Vec<IpAddr>>,
     /// The kernel's own answer to "how would you reach this endpoint".
     pub endpoints: BTreeMap<IpAddr, Vec<Hop>>,
     /// Routes of the main table out of the node's public interfaces.
@@ -94,8 +96,16 @@ pub struct Link {
 }
 
 impl Link {
-    fn interface(&self, ifindex: u32) -> (String, Interface) {
+    fn interface(&self, ifindex: u32, addresses: &[IpAddr]) -> (String, Interface) {
         let Self { name, mac, mtu, up } = self.clone();
+        let v4 = addresses.iter().find_map(|ip| match ip {
+            IpAddr::V4(v4) => Some(*v4),
+            IpAddr::V6(_) => None,
+        });
+        let v6 = addresses.iter().find_map(|ip| match ip {
+            IpAddr::V6(v6) => Some(*v6),
+            IpAddr::V4(_) => None,
+        });
         (
             name,
             Interface {
@@ -103,6 +113,8 @@ impl Link {
                 mac,
                 mtu,
                 up,
+                v4,
+                v6,
             },
         )
     }
@@ -163,7 +175,10 @@ impl Picture {
             interfaces: self
                 .links
                 .iter()
-                .map(|(index, link)| link.interface(*index))
+                .map(|(index, link)| {
+                    let addresses = self.addresses.get(index).map_or(&[][..], |all| all);
+                    link.interface(*index, addresses)
+                })
                 .collect(),
             tunnels: tunnels.collect(),
             uplinks: self.next_hops(self.uplinks(wanted)),

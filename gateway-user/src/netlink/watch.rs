@@ -197,6 +197,7 @@ impl Session {
         let (kernel, wanted, picture) = (&self.kernel, &self.wanted, &mut self.picture);
         if stale.links {
             picture.links = kernel.links(wanted).await?;
+            picture.addresses = kernel.addresses(&picture.links).await?;
         }
         if stale.links || stale.routes {
             picture.endpoints = kernel.endpoints(wanted).await?;

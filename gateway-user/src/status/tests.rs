@@ -35,6 +35,7 @@ fn topology() -> Topology {
     Topology {
         anycast_vtep: ip("10.0.0.100"),
         seed: [0; 2],
+        icmp_errors_per_second: 1_000,
         gateways: vec![gateway("gw1", 11), gateway("gw2", 12)],
         hosts: vec![
             Host {
@@ -88,6 +89,8 @@ fn reachability() -> Reachability {
         mac: Mac([2, 0, 0, 0, 1, last]),
         mtu: 1500,
         up: true,
+        v4: None,
+        v6: None,
     };
     let hop = |interface: &str, address, mac: Option<u8>| NextHop {
         interface: interface.into(),

@@ -102,6 +102,11 @@ fn vip(number: u32) -> Ipv4Addr {
 /// All backends, dealt to so many VIPs.
 fn large(vips: u32) -> Tables {
     let mut topology = site::topology();
+    topology.vpcs[0].subnets.push(config::Subnet {
+        name: "many".into(),
+        cidr: "172.20.0.0/16".parse().expect("a prefix"),
+        router: IpAddr::V4(Ipv4Addr::new(172, 20, 255, 254)),
+    });
     let first = topology.vpcs[0].instances.len();
     let mut backends = Vec::new();
     for number in 0..BACKENDS {

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use gateway_common::Reason;
 
 use super::{
-    Case, Step, case, public,
+    Case, case, public,
     site::{
-        BASTION, CLIENT, DNS, FLOATING, HOST_A, LOST, PUBLIC_MTU, Site, TUNNEL_MTU, VIP, WEB_1,
-        from_border, from_instance, to_border, to_instance,
+        BASTION, CLIENT, DNS, HOST_A, LOST, PUBLIC_MTU, Site, TUNNEL_MTU, VIP, WEB_1, from_border,
+        from_instance, to_border, to_instance,
     },
     underlay,
 };
@@ -49,30 +49,8 @@ fn answer(ttl: u8, length: usize) -> Frame {
         .payload_of(length)
 }
 
-fn expired(ttl: u8) -> [Step; 4] {
-    let from_bastion = from_instance(HOST_A, BASTION)
-        .ipv4(BASTION, CLIENT)
-        .ttl(ttl);
-    [
-        public(query(ttl, 5)).dropped(Reason::TtlExceeded),
-        public(
-            from_border()
-                .ipv4(CLIENT, FLOATING)
-                .ttl(ttl)
-                .echo_request(1, 1),
-        )
-        .dropped(Reason::TtlExceeded),
-        underlay(answer_inside(ttl, 5)).dropped(Reason::TtlExceeded),
-        underlay(from_bastion.echo_request(1, 1)).dropped(Reason::TtlExceeded),
-    ]
-}
-
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case(
-            "a_ttl_of_1_or_0_ends_here_and_counts_for_no_backend",
-            [expired(1), expired(0)].concat(),
-        ),
         case(
             "a_ttl_of_2_goes_on_with_1",
             [
@@ -94,13 +72,6 @@ pub(super) fn cases() -> Vec<Case> {
                     .reaches("names/dns", query_inside(63, TUNNEL_MTU - HEADERS)),
                 underlay(answer_inside(64, PUBLIC_MTU - HEADERS))
                     .leaves("names/dns", answer(63, PUBLIC_MTU - HEADERS)),
-            ],
-        ),
-        case(
-            "one_byte_more_is_too_big",
-            [
-                public(query(64, TUNNEL_MTU - HEADERS + 1)).dropped(Reason::TooBig),
-                underlay(answer_inside(64, PUBLIC_MTU - HEADERS + 1)).dropped(Reason::TooBig),
             ],
         ),
         case(

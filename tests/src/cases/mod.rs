@@ -10,6 +10,7 @@ mod guest;
 mod limits;
 mod malformed;
 mod passed;
+mod refusals;
 mod service;
 mod single_arm;
 pub mod site;
@@ -115,6 +116,7 @@ pub fn all() -> Vec<Case> {
         tunnel::cases(),
         guest::cases(),
         limits::cases(),
+        refusals::cases(),
         single_arm::cases(),
         cuts::cases(),
     ]

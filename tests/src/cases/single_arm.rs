@@ -84,8 +84,14 @@ pub(super) fn cases() -> Vec<Case> {
                         .tcp(8_443, 40_000),
                 )
                 .dropped(Reason::SpoofedVtep),
-                single_arm(from_border().ipv4(CLIENT, VIP).ttl(1).tcp(40_000, 443))
-                    .dropped(Reason::TtlExceeded),
+                single_arm(
+                    from_border()
+                        .ipv4(CLIENT, VIP)
+                        .ttl(1)
+                        .icmp(3, 1)
+                        .payload_of(28),
+                )
+                .dropped(Reason::NoService),
             ],
         ),
         case(

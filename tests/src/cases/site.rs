@@ -98,13 +98,29 @@ pub enum Site {
     Usual,
     /// The border router's MAC is not known.
     NoUplink,
+    /// The gateway may send no ICMP errors.
+    NoErrors,
     /// Two public endpoints and one instance point to records that do not exist.
     Inconsistent,
 }
 
 impl Site {
     /// All sites.
-    pub const ALL: [Self; 3] = [Self::Usual, Self::NoUplink, Self::Inconsistent];
+    pub const ALL: [Self; 4] = [
+        Self::Usual,
+        Self::NoUplink,
+        Self::NoErrors,
+        Self::Inconsistent,
+    ];
+
+    /// What the topology says.
+    pub fn topology(self) -> Topology {
+        let mut topology = topology();
+        if self == Self::NoErrors {
+            topology.icmp_errors_per_second = 0;
+        }
+        topology
+    }
 
     /// What netlink would say there.
     pub fn reachability(self) -> Reachability {
@@ -117,7 +133,7 @@ impl Site {
 
     /// What the agent would write.
     pub fn tables(self) -> Tables {
-        let topology = topology();
+        let topology = self.topology();
         let reach = self.reachability();
         let mut tables = model::build(&topology, &topology.gateways[0], &reach);
         if self == Self::Inconsistent {
@@ -257,6 +273,8 @@ pub fn topology() -> Topology {
     Topology {
         anycast_vtep: ANYCAST.into(),
         seed: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
+        // No run sends so many in a second that some are held back.
+        icmp_errors_per_second: 1_000_000,
         gateways: vec![Gateway {
             name: "gw1".into(),
             public: vec!["public".into()],
@@ -326,11 +344,13 @@ pub fn topology() -> Topology {
 
 /// What netlink would say at the site.
 pub fn reachability() -> Reachability {
-    let interface = |ifindex, mac, mtu| Interface {
+    let interface = |ifindex, mac, mtu, v4| Interface {
         ifindex,
         mac: Mac(mac),
         mtu,
         up: true,
+        v4,
+        v6: None,
     };
     let hop = |interface: &str, address: Ipv4Addr, mac: Option<packet::Mac>| NextHop {
         interface: interface.into(),
@@ -343,11 +363,11 @@ pub fn reachability() -> Reachability {
         interfaces: [
             (
                 "public".into(),
-                interface(PUBLIC_INDEX, PUBLIC_MAC, PUBLIC_MTU as u32),
+                interface(PUBLIC_INDEX, PUBLIC_MAC, PUBLIC_MTU as u32, Some(NODE)),
             ),
             (
                 "underlay".into(),
-                interface(UNDERLAY_INDEX, UNDERLAY_MAC, 1_600),
+                interface(UNDERLAY_INDEX, UNDERLAY_MAC, 1_600, None),
             ),
         ]
         .into(),

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cases::site::PUBLIC_INDEX,
     harness::Action,
-    oracle::{Fate, Oracle, Owner, Way},
+    oracle::{Fate, Oracle, Owner, Seen, Way},
     packet::{describe, diff},
 };
 
@@ -103,6 +103,7 @@ impl Rig {
     /// Both as they were at the start.
     pub fn reset(&mut self) -> Result<()> {
         self.subject.reset()?;
+        self.oracle.reset();
         self.books = Totals::default();
         self.since_audit = 0;
         Ok(())
@@ -118,13 +119,18 @@ impl Rig {
             what,
         };
         let both = AssertUnwindSafe(|| {
-            let outcome = self.subject.send(arrival);
-            (outcome, self.oracle.fate(*program, PUBLIC_INDEX, frame))
+            let outcome = self.subject.send(arrival)?;
+            let seen = Seen {
+                answered: outcome.action == Action::Transmit,
+                frame: &outcome.frame,
+            };
+            let fate = self.oracle.fate(*program, PUBLIC_INDEX, frame, &seen);
+            anyhow::Ok((outcome, fate))
         });
-        let Ok((outcome, fate)) = catch_unwind(both) else {
+        let Ok(both) = catch_unwind(both) else {
             return Ok(Err(disagreement("a panic, see above".into())));
         };
-        let outcome = outcome?;
+        let (outcome, fate) = both?;
         let mut judged = judge(frame, &fate, &outcome)
             .and_then(|()| sound::check(&self.topology, frame, &fate, &outcome));
         self.book(arrival, &fate);

@@ -115,10 +115,12 @@ fn topology(random: &mut Rng) -> Value {
             }
         }
     }
+    let errors = [0, 10, 1_000_000][random.usize(..3)];
     json!({
         "version": 1,
         "anycast_vtep": "10.0.0.100",
         "secret": format!("{:032x}", random.u128(..)),
+        "icmp_errors_per_second": errors,
         "gateways": gateways,
         "hosts": hosts,
         "vpcs": vpcs,
@@ -221,6 +223,8 @@ fn interface(random: &mut Rng, ifindex: u32) -> Interface {
         mac: Mac([0x02, 0, 0, 0, 0xee, ifindex as u8]),
         mtu: mtus[random.usize(..mtus.len())],
         up: random.u8(..8) > 0,
+        v4: random.bool().then_some([192, 0, 2, ifindex as u8].into()),
+        v6: (random.bool()).then_some([0x2001, 0xdb8, 0, 0, 0, 0, 0, ifindex as u16].into()),
     }
 }
 

@@ -6,9 +6,9 @@ use std::{
 };
 
 use gateway_common::{
-    BUCKET_SLOTS, Backend, Begun, Bucket, Counter, FlowKey, Instance, Interface, Moved, NextHop,
-    Note, Outcome, Reason, ReasonCount, SourceNat, TrackEvent, Tunnel, Underlay, WIDE_SLOTS,
-    WideBucket, WideSlot,
+    BUCKET_SLOTS, Backend, Begun, Bucket, Counter, ErrorLimit, FlowKey, Instance, Interface,
+    Limiter, Moved, NextHop, Note, Outcome, Reason, ReasonCount, SourceNat, TrackEvent, Tunnel,
+    Underlay, WIDE_SLOTS, WideBucket, WideSlot,
 };
 use gateway_ebpf::{
     bucket,
@@ -36,6 +36,7 @@ pub struct HostTables {
     moved: RefCell<HashMap<FlowKey, Moved>>,
     begun: RefCell<HashMap<FlowKey, Begun>>,
     track_events: RefCell<[u64; TrackEvent::COUNT]>,
+    limiter: RefCell<Limiter>,
 }
 
 impl HostTables {
@@ -56,6 +57,7 @@ impl HostTables {
             moved: RefCell::default(),
             begun: RefCell::default(),
             track_events: RefCell::default(),
+            limiter: RefCell::default(),
         }
     }
 
@@ -169,6 +171,7 @@ impl packet::Tables for HostTables {
         self.marks.borrow_mut().insert(slot, mark);
     }
 
+    /// The clock stands still.
     fn now(&self) -> u64 {
         1 << 20
     }
@@ -215,6 +218,14 @@ impl packet::Tables for HostTables {
 
     fn interface(&self, slot: u32) -> Option<&Interface> {
         self.model.interfaces.get(slot as usize)
+    }
+
+    fn error_limit(&self) -> ErrorLimit {
+        self.model.config.errors
+    }
+
+    fn limiter<R>(&self, use_it: impl FnOnce(&mut Limiter) -> R) -> Option<R> {
+        Some(use_it(&mut self.limiter.borrow_mut()))
     }
 
     fn count_in(&self, counter: u32, bytes: usize) {

@@ -4,7 +4,9 @@ use gateway_common::Reason;
 use lingyun::config::InstanceId;
 
 use super::{
-    Fate, Oracle, Owner, Way, hash,
+    Fate, Oracle, Owner, Seen, Way,
+    errors::Trouble,
+    hash,
     ip::Packet,
     parse,
     site::Address,
@@ -21,7 +23,12 @@ struct Receiver {
 
 impl Oracle {
     /// A frame from the public network.
-    pub(super) fn public_side(&self, device: u32, bytes: &[u8]) -> Result<Fate, Reason> {
+    pub(super) fn public_side(
+        &mut self,
+        device: u32,
+        bytes: &[u8],
+        seen: &Seen<'_>,
+    ) -> Result<Fate, Reason> {
         let frame = parse::frame(bytes)?;
         match frame.kind {
             ethertype::IPV4 | ethertype::IPV6 if frame.is_for_many() => {
@@ -39,20 +46,19 @@ impl Oracle {
         parse::understood(&packet)?;
         let address = *address.expect("a packet that is understood says for whom it is");
         let hash = hash::flow(self.site.topology.seed, &packet);
-        match (self.service_of(&packet), address) {
-            (Some(service), _) => {
-                let receiver = self.backend(service, &packet, hash)?;
-                self.deliver(frame, packet, &receiver, hash)
-            }
-            (None, Address::Floating(index)) => {
-                let receiver = Receiver {
-                    owner: Owner::Floating(index),
-                    instance: self.site.topology.floating_ips[index].instance,
-                    port: None,
-                };
-                self.deliver(frame, packet, &receiver, hash)
-            }
-            (None, Address::Gateway) => self.ask_gateway(frame, packet),
+        let receiver = match (self.service_of(&packet), address) {
+            (Some(service), _) => self.backend(service, &packet, hash)?,
+            (None, Address::Floating(index)) => Receiver {
+                owner: Owner::Floating(index),
+                instance: self.site.topology.floating_ips[index].instance,
+                port: None,
+            },
+            (None, Address::Gateway) => return self.ask_gateway(frame, packet),
+        };
+        let plain = frame.clone();
+        match self.deliver(frame, packet.clone(), &receiver, hash)? {
+            Ok(fate) => Ok(fate),
+            Err(trouble) => Ok(self.refuse_outside(device, plain, &packet, trouble, seen)),
         }
     }
 
@@ -100,16 +106,17 @@ impl Oracle {
         mut packet: Packet,
         receiver: &Receiver,
         hash: u64,
-    ) -> Result<Fate, Reason> {
+    ) -> Result<Result<Fate, Trouble>, Reason> {
         let instance = self.site.topology.instance(receiver.instance);
         let vpc = &self.site.topology.vpcs[receiver.instance.vpc];
         if packet.ttl <= 1 {
-            return Err(Reason::TtlExceeded);
+            return Ok(Err(Trouble::Expired));
         }
         let link = self.site.to_host(instance.host).ok_or(Reason::NoNextHop)?;
         // Padding of short frames rides along.
-        if frame.body.len() + self.overhead() > link.mtu {
-            return Err(Reason::TooBig);
+        let longest = link.mtu - self.overhead();
+        if frame.body.len() > longest {
+            return Ok(Err(Trouble::TooBig(longest)));
         }
         packet.change(|packet| {
             packet.ttl -= 1;
@@ -121,11 +128,11 @@ impl Oracle {
         frame.destination = instance.mac.0;
         frame.source = vpc.router_mac.0;
         frame.body = packet.bytes();
-        Ok(Fate::Sent {
+        Ok(Ok(Fate::Sent {
             device: link.device,
             frame: self.encapsulate(&frame, packet.tos, vpc.vni, instance.host, link, hash),
             owner: receiver.owner,
             way: Way::In,
-        })
+        }))
     }
 }

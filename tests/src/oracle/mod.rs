@@ -7,6 +7,7 @@
 //! The fuzzer compares gateways with it, frame by frame.
 
 mod answers;
+mod errors;
 mod hash;
 mod inbound;
 mod ip;
@@ -64,10 +65,22 @@ pub enum Way {
     Out,
 }
 
-/// A gateway as it should be.
+/// What a gateway did with a frame: the oracle looks at it only where a gateway may
+/// choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'f> {
+    /// Whether it sent something back.
+    pub answered: bool,
+    /// The frame afterwards.
+    pub frame: &'f [u8],
+}
+
+/// A gateway as it should be, and what it remembers.
 #[derive(Debug)]
 pub struct Oracle {
     site: Site,
+    /// Senders that were told that their packet cannot go on.
+    errors_told: u32,
 }
 
 impl Oracle {
@@ -75,17 +88,23 @@ impl Oracle {
     pub fn new(topology: Topology, gateway: Gateway, reach: Reachability) -> Self {
         Self {
             site: Site::new(topology, gateway, reach),
+            errors_told: 0,
         }
     }
 
+    /// Forgets what it remembers.
+    pub fn reset(&mut self) {
+        self.errors_told = 0;
+    }
+
     /// What must become of a frame that arrives at a program by the interface with
-    /// this index.
-    pub fn fate(&self, program: Program, device: u32, frame: &[u8]) -> Fate {
+    /// this index, with `seen` where the gateway may choose.
+    pub fn fate(&mut self, program: Program, device: u32, frame: &[u8], seen: &Seen<'_>) -> Fate {
         let result = match program {
-            Program::Public => self.public_side(device, frame),
-            Program::Underlay => self.underlay_side(frame),
-            Program::SingleArm => match self.underlay_side(frame) {
-                Err(reason) if is_no_tunnel(reason) => self.public_side(device, frame),
+            Program::Public => self.public_side(device, frame, seen),
+            Program::Underlay => self.underlay_side(frame, seen),
+            Program::SingleArm => match self.underlay_side(frame, seen) {
+                Err(reason) if is_no_tunnel(reason) => self.public_side(device, frame, seen),
                 result => result,
             },
         };

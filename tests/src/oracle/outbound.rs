@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use gateway_common::Reason;
 use lingyun::config::InstanceId;
 
-use super::{Fate, Oracle, Owner, Way, ip::Packet, parse, tunnel::Tunnelled, wire::ethertype};
+use super::{
+    Fate, Oracle, Owner, Seen, Way, errors::Trouble, ip::Packet, parse, tunnel::Tunnelled,
+    wire::ethertype,
+};
 
 /// As whom an instance appears.
 struct Appearance {
@@ -17,7 +20,7 @@ struct Appearance {
 
 impl Oracle {
     /// A frame from the underlay.
-    pub(super) fn underlay_side(&self, bytes: &[u8]) -> Result<Fate, Reason> {
+    pub(super) fn underlay_side(&mut self, bytes: &[u8], seen: &Seen<'_>) -> Result<Fate, Reason> {
         let tunnelled = self.open(bytes)?;
         match tunnelled.inner.kind {
             ethertype::IPV4 | ethertype::IPV6 => {}
@@ -56,7 +59,11 @@ impl Oracle {
             return Err(Reason::InsideRoute);
         }
         let appearance = self.appearance(sender, &packet)?;
-        self.send_out(tunnelled, packet, &appearance)
+        let router = self.site.topology.subnet_of(sender).router;
+        match self.send_out(&tunnelled, packet.clone(), &appearance)? {
+            Ok(fate) => Ok(fate),
+            Err(trouble) => Ok(self.refuse_inside(tunnelled, router, &packet, trouble, seen)),
+        }
     }
 
     /// The instance that a tunnel's frame is from: the address says who, and it must
@@ -107,18 +114,18 @@ impl Oracle {
     /// Sends a packet to the public network, source translated.
     fn send_out(
         &self,
-        tunnelled: Tunnelled,
+        tunnelled: &Tunnelled,
         mut packet: Packet,
         appearance: &Appearance,
-    ) -> Result<Fate, Reason> {
-        let mut frame = tunnelled.inner;
+    ) -> Result<Result<Fate, Trouble>, Reason> {
+        let mut frame = tunnelled.inner.clone();
         if packet.ttl <= 1 {
-            return Err(Reason::TtlExceeded);
+            return Ok(Err(Trouble::Expired));
         }
         let link = self.site.to_public(tunnelled.vxlan.source_port);
         let link = link.ok_or(Reason::NoNextHop)?;
         if frame.body.len() > link.mtu {
-            return Err(Reason::TooBig);
+            return Ok(Err(Trouble::TooBig(link.mtu)));
         }
         packet.change(|packet| {
             packet.ttl -= 1;
@@ -130,11 +137,11 @@ impl Oracle {
         frame.destination = link.next_hop;
         frame.source = link.our_mac;
         frame.body = packet.bytes();
-        Ok(Fate::Sent {
+        Ok(Ok(Fate::Sent {
             device: link.device,
             frame: frame.bytes(),
             owner: appearance.owner,
             way: Way::Out,
-        })
+        }))
     }
 }

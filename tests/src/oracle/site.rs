@@ -7,7 +7,7 @@ use std::{
 
 use lingyun::{
     config::{Gateway, InstanceId, LoadBalancer, Topology},
-    reachability::{NextHop, Reachability},
+    reachability::{Interface, NextHop, Reachability},
     ring,
 };
 
@@ -109,13 +109,26 @@ impl Site {
         address == self.topology.anycast_vtep || address == self.gateway.vtep
     }
 
+    /// The public interface with this index.
+    fn public_interface(&self, device: u32) -> Option<&Interface> {
+        let interfaces = self.gateway.public.iter();
+        interfaces
+            .filter_map(|name| self.reach.interfaces.get(name))
+            .find(|interface| interface.ifindex == device)
+    }
+
     /// Our MAC on a public interface.
     pub(super) fn public_mac(&self, device: u32) -> Option<Mac> {
-        let mut interfaces = self.gateway.public.iter();
-        interfaces.find_map(|name| {
-            let interface = self.reach.interfaces.get(name)?;
-            (interface.ifindex == device).then_some(interface.mac.0)
-        })
+        Some(self.public_interface(device)?.mac.0)
+    }
+
+    /// Our address on a public interface, of the family that `like` has.
+    pub(super) fn public_address(&self, device: u32, like: IpAddr) -> Option<IpAddr> {
+        let interface = self.public_interface(device)?;
+        match like {
+            IpAddr::V4(_) => interface.v4.map(IpAddr::from),
+            IpAddr::V6(_) => interface.v6.map(IpAddr::from),
+        }
     }
 
     /// The link towards a host, by its index.

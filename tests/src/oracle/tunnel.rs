@@ -146,6 +146,23 @@ impl Oracle {
 impl Tunnelled {
     /// Sends `inner` back to where the tunnel came from.
     pub(super) fn turn_round(self, inner: &Ethernet) -> Vec<u8> {
+        self.back(inner, |_, _| {})
+    }
+
+    /// The same with a packet inside that is another one: of its own length and TOS.
+    pub(super) fn turn_round_refitted(self, inner: &Ethernet, tos: u8) -> Vec<u8> {
+        self.back(inner, |packet, vxlan| {
+            let length = inner.bytes().len() + Vxlan::HEADERS;
+            vxlan.length = length as u16;
+            packet.length = packet.header_length() + length;
+            packet.tos = tos;
+            if let Own::V6 { flow_label } = &mut packet.own {
+                *flow_label = 0;
+            }
+        })
+    }
+
+    fn back(self, inner: &Ethernet, refit: impl FnOnce(&mut Packet, &mut Vxlan)) -> Vec<u8> {
         let Self {
             mut outer,
             outer_packet: mut packet,
@@ -159,6 +176,8 @@ impl Tunnelled {
         packet.change(|packet| {
             std::mem::swap(&mut packet.source, &mut packet.destination);
             packet.ttl = 64;
+            refit(packet, &mut vxlan);
+            packet.body = vxlan.bytes();
         });
         std::mem::swap(&mut outer.source, &mut outer.destination);
         outer.body = packet.bytes();

@@ -82,6 +82,8 @@ fields! {
     tcp_options(options: &[u8]) => Tcp.options = options.to_vec();
     /// TCP sequence number.
     sequence(sequence: u32) => Tcp.sequence = sequence;
+    /// Next-hop MTU of an ICMP error (RFC 1191).
+    mtu(mtu: u16) => Icmp.sequence = mtu;
     /// UDP checksum, right or wrong; 0 is "none".
     udp_checksum(checksum: u16) => Udp.checksum = Some(checksum);
     /// The whole flags word of a VXLAN header.
@@ -227,6 +229,15 @@ impl Frame {
         self.with(Layer::Payload(
             (0..length).map(|i| (i * 7 + i / 256) as u8).collect(),
         ))
+    }
+
+    /// The first `length` bytes of another frame's IP packet, as ICMP errors quote it.
+    pub fn quote(self, frame: &Self, length: usize) -> Self {
+        const ETHERNET: usize = 14;
+        let mut bytes = frame.bytes();
+        bytes.drain(..ETHERNET);
+        bytes.truncate(length);
+        self.with(Layer::Payload(bytes))
     }
 
     /// Only the first `length` bytes of the frame, length fields as they were.

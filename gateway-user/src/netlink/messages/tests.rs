@@ -166,3 +166,27 @@ fn a_failed_neighbour_has_no_mac() {
         assert!(entry.managed);
     }
 }
+
+#[test]
+fn only_addresses_that_can_be_answered_to_are_an_interfaces_own() {
+    let of = |attributes: &[AddressAttribute], scope| {
+        let mut message = AddressMessage::default();
+        (message.header.index, message.header.scope) = (2, scope);
+        message.attributes = attributes.into();
+        address(&message)
+    };
+    let ip = |text| AddressAttribute::Address(tests::ip(text));
+    let local = |text| AddressAttribute::Local(tests::ip(text));
+    let universe = AddressScope::Universe;
+    let own = Some((2, tests::ip("192.0.2.10")));
+    assert_eq!(of(&[ip("192.0.2.10"), local("192.0.2.10")], universe), own);
+    let point_to_point = [ip("192.0.2.9"), local("192.0.2.10")];
+    assert_eq!(of(&point_to_point, universe), own, "not the other end");
+    assert_eq!(of(&[ip("fe80::1")], AddressScope::Link), None);
+    for unfit in [AddressFlags::Tentative, AddressFlags::Deprecated] {
+        let flags = AddressAttribute::Flags(unfit | AddressFlags::Permanent);
+        assert_eq!(of(&[ip("2001:db8::1"), flags], universe), None);
+    }
+    let flags = AddressAttribute::Flags(AddressFlags::Permanent);
+    assert!(of(&[ip("2001:db8::1"), flags], universe).is_some());
+}

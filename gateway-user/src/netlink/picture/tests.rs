@@ -178,6 +178,7 @@ fn a_public_address_makes_its_family_wanted() {
     let mut topology = Topology {
         anycast_vtep: ip("10.0.0.100"),
         seed: [0; 2],
+        icmp_errors_per_second: 1_000,
         gateways: ["gw1", "gw2"]
             .map(|name| Gateway {
                 name: name.into(),

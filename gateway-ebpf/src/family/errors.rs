@@ -1,0 +1,170 @@
+//! ICMP errors: what IPv4's (RFC 792) and IPv6's (RFC 4443) have in common, and where
+//! they differ.
+
+use gateway_common::{Interface, Reason};
+
+use super::{Family, V4, V6};
+use crate::{
+    checksum,
+    headers::{Ipv4, Ipv6},
+    packet::Packet,
+};
+
+/// Type and code of an ICMP message.
+type Kind = (u8, u8);
+
+/// TTL or hop limit of the errors that we send.
+const TTL: u8 = 64;
+
+/// A family's ICMP errors.
+pub trait Errors: Family {
+    /// "Fragmentation needed" or "packet too big"; the MTU fills the second word of the
+    /// header (RFC 1191, section 4; RFC 4443, section 3.2).
+    const TOO_BIG: Kind;
+    /// The TTL or hop limit ran out on the way.
+    const TIME_EXCEEDED: Kind;
+    /// Bytes of the refused packet that an error quotes at most: then the error has 576
+    /// bytes (RFC 1812, section 4.3.2.3), or IPv6's least MTU (RFC 4443, section 2.4 c).
+    const QUOTED: usize;
+    /// DSCP and ECN of errors: "internetwork control" (RFC 1812, section 4.3.2.5).
+    const TOS: u8 = 0xc0;
+
+    /// Whether an ICMP type is an error, which no error may answer (RFC 1122, section
+    /// 3.2.2; RFC 4443, section 2.4 e).
+    fn is_error(kind: u8) -> bool;
+
+    /// Whether an address names one machine that could be told something (RFC 1812,
+    /// section 4.3.2.7; RFC 4443, section 2.4 e).
+    fn is_one_host(address: Self::Address) -> bool;
+
+    /// An interface's own address, if it has one.
+    fn address_of(interface: &Interface) -> Option<Self::Address>;
+
+    /// Writes a new IP header at `at` in front of `payload` bytes of ICMP.
+    fn write<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        source: Self::Address,
+        destination: Self::Address,
+        payload: usize,
+    ) -> Result<(), Reason>;
+
+    /// What the addresses add to an ICMP checksum over `payload` bytes.
+    fn covered(source: Self::Address, destination: Self::Address, payload: usize) -> u16;
+}
+
+impl Errors for V4 {
+    const TOO_BIG: Kind = (3, 4);
+    const TIME_EXCEEDED: Kind = (11, 0);
+    const QUOTED: usize = 576 - Ipv4::LEN - 8;
+
+    /// Destination unreachable, source quench, redirect, time exceeded, parameter
+    /// problem.
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        matches!(kind, 3 | 4 | 5 | 11 | 12)
+    }
+
+    #[inline(always)]
+    fn is_one_host(address: u32) -> bool {
+        let first = address as u8;
+        // "This" network, loopback; multicast, reserved, broadcast.
+        first != 0 && first != 127 && first < 224
+    }
+
+    #[inline(always)]
+    fn address_of(interface: &Interface) -> Option<u32> {
+        let address = Self::address(&interface.v4);
+        (address != 0).then_some(address)
+    }
+
+    /// Atomic: with don't-fragment set the ID may be 0 (RFC 6864, section 4.1).
+    #[inline(always)]
+    fn write<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        source: u32,
+        destination: u32,
+        payload: usize,
+    ) -> Result<(), Reason> {
+        let length = ((Ipv4::LEN + payload) as u16).to_be();
+        let ip = packet.need_mut::<Ipv4>(at)?;
+        ip.version_ihl = Ipv4::VERSION_IHL;
+        ip.tos = Self::TOS;
+        ip.length = length;
+        ip.id = 0;
+        ip.fragment = Ipv4::DONT_FRAGMENT;
+        ip.ttl = TTL;
+        ip.protocol = Ipv4::ICMP;
+        ip.source = source;
+        ip.destination = destination;
+        let fixed = const {
+            u16::from_ne_bytes([Ipv4::VERSION_IHL, Self::TOS]) as u32
+                + Ipv4::DONT_FRAGMENT as u32
+                + u16::from_ne_bytes([TTL, Ipv4::ICMP]) as u32
+        };
+        let [a, b] = checksum::halves(source);
+        let [c, d] = checksum::halves(destination);
+        let sum = fixed + length as u32 + a as u32 + b as u32 + c as u32 + d as u32;
+        ip.checksum = !checksum::fold(sum);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn covered(_: u32, _: u32, _: usize) -> u16 {
+        0
+    }
+}
+
+impl Errors for V6 {
+    const TOO_BIG: Kind = (2, 0);
+    const TIME_EXCEEDED: Kind = (3, 0);
+    const QUOTED: usize = 1_280 - Ipv6::LEN - 8;
+
+    /// Errors have the high bit clear (RFC 4443, section 2.1); redirects must not be
+    /// answered either.
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        kind < 128 || kind == 137
+    }
+
+    #[inline(always)]
+    fn is_one_host([a, b]: [u64; 2]) -> bool {
+        let unspecified_or_loopback = a == 0 && (b == 0 || b == 1u64.to_be());
+        let multicast = a as u8 == 0xff;
+        !unspecified_or_loopback && !multicast
+    }
+
+    #[inline(always)]
+    fn address_of(interface: &Interface) -> Option<[u64; 2]> {
+        let [a, b] = Self::address(&interface.v6);
+        (a | b != 0).then_some([a, b])
+    }
+
+    #[inline(always)]
+    fn write<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        source: [u64; 2],
+        destination: [u64; 2],
+        payload: usize,
+    ) -> Result<(), Reason> {
+        let ip = packet.need_mut::<Ipv6>(at)?;
+        ip.version_class_flow = (6 << 28 | (Self::TOS as u32) << 20).to_be();
+        ip.payload_length = (payload as u16).to_be();
+        ip.next_header = Ipv6::ICMP;
+        ip.hop_limit = TTL;
+        (ip.source[0], ip.source[1]) = (source[0], source[1]);
+        (ip.destination[0], ip.destination[1]) = (destination[0], destination[1]);
+        Ok(())
+    }
+
+    /// The pseudo header of RFC 8200, section 8.1.
+    #[inline(always)]
+    fn covered(source: [u64; 2], destination: [u64; 2], payload: usize) -> u16 {
+        let [a, b] = source.map(checksum::fold_wide);
+        let [c, d] = destination.map(checksum::fold_wide);
+        let fixed = (payload as u16).to_be() as u32 + u16::from_ne_bytes([0, Ipv6::ICMP]) as u32;
+        checksum::fold(a as u32 + b as u32 + c as u32 + d as u32 + fixed)
+    }
+}
