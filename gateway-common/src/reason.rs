@@ -73,6 +73,9 @@ reasons! {
     Dropped TtlExceeded "ttl_exceeded" "The TTL would reach 0, in a packet that no error may answer: an ICMP error, a later fragment, no single sender.";
     Dropped TtlExceededLimited "ttl_exceeded_limited" "The TTL would reach 0; the sender was not told, since errors are limited (icmp_errors_per_second).";
     Dropped NoService "no_service" "The address is ours, but nothing listens on that protocol and port.";
+    Dropped IcmpQuote "icmp_quote" "An ICMP error quotes too little of a packet, or one that cannot be translated: options, extension headers, an ICMP error, a later fragment of a service's.";
+    Dropped IcmpMismatch "icmp_mismatch" "An ICMP error quotes a packet that its receiver did not send, or that its sender did not get.";
+    Dropped IcmpKind "icmp_kind" "An ICMP message that no gateway translates: redirect, source quench (RFC 6633), errors of unknown types.";
     Dropped NoBackend "no_backend" "The service has no backend that can take the packet.";
     Dropped NoNextHop "no_next_hop" "The next hop's MAC is not known (yet).";
     Dropped TooBig "too_big" "The packet does not fit into the next link after the push or pop, and no error may answer it: an ICMP error, a later fragment, no single sender.";

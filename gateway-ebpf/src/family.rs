@@ -29,6 +29,17 @@ pub enum Side {
     Destination,
 }
 
+impl Side {
+    /// The other end.
+    #[inline(always)]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
+        }
+    }
+}
+
 /// An IP version.
 pub trait Family: Copy + Debug + Eq + 'static {
     /// An address as it lies in the packet, in native words.

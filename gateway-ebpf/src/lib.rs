@@ -26,18 +26,20 @@ pub mod outer;
 pub mod packet;
 pub mod stages;
 
-use family::{Family, V4, V6};
-use gateway_common::{Endpoint, Note, Reason, Step};
+use family::{Errors, Family, V4, V6};
+use gateway_common::{Backend, Endpoint, NextHop, Note, Reason, SourceNat, Step, Tunnel};
 use headers::Ethernet;
 use outer::Outer;
 use packet::{Exit, Packet, Tables, Verdict};
 use stages::{
-    answer, balance, endpoint,
+    answer,
+    balance::{self, Choice},
+    endpoint, icmp_error,
     parse::{self, Flow},
     refuse, reverse,
     rewrite::{self, Rewrite},
     source::{self, Sender},
-    tunnel, uplink,
+    track, tunnel, uplink,
     vxlan::{self, Inside, Opened},
 };
 
@@ -150,11 +152,41 @@ fn send_in<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     endpoint: Endpoint,
 ) -> Result<u32, Exit> {
     let hash = flow.hash(tables);
-    let backend = balance::choose::<F, P, T, FULL>((packet, IP), tables, endpoint, flow, hash)?;
-    let bytes = packet.len();
-    rewrite::alive(flow)?;
-    let tunnel = tunnel::towards(tables, backend.tunnel, bytes - IP)?;
+    let index = match balance::choose(tables, endpoint, flow, hash)? {
+        Choice::Settled(index) => index,
+        Choice::Tracked(number, slot) if FULL => {
+            track::follow((packet, IP), tables, flow, number, slot)?
+        }
+        Choice::Tracked(..) => return Err(Exit::Continue(Step::PublicFull)),
+    };
+    let backend = balance::backend(tables, index)?;
+    let tunnel = way_in(packet, tables, flow, backend)?;
     rewrite::apply(packet, IP, flow, Rewrite::to(backend))?;
+    wrap::<O, F, P, T>(packet, tables, flow, (backend, tunnel), hash)
+}
+
+/// The way to a backend, if the packet can take it.
+#[inline(always)]
+fn way_in<'t, F: Family, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    flow: &Flow<F>,
+    backend: &Backend,
+) -> Result<&'t Tunnel, Exit> {
+    rewrite::alive(flow)?;
+    tunnel::towards(tables, backend.tunnel, packet.len() - IP)
+}
+
+/// Sends a packet that is rewritten to its backend.
+#[inline(always)]
+fn wrap<O: Outer, F: Family, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    flow: &Flow<F>,
+    (backend, tunnel): (&Backend, &Tunnel),
+    hash: u64,
+) -> Result<u32, Exit> {
+    let bytes = packet.len();
     let inside = Inside {
         macs: &backend.macs,
         vni: backend.vni,
@@ -178,16 +210,46 @@ fn icmp_to_instance<O: Outer, P: Packet, T: Tables>(
 }
 
 #[inline(always)]
-fn icmp_in<O: Outer, F: Family, P: Packet, T: Tables>(
+fn icmp_in<O: Outer, F: Errors, P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
 ) -> Result<u32, Exit> {
     let flow = F::parse(packet, IP)?;
     let endpoint = endpoint::find(tables, &flow)?;
+    if icmp_error::is_one(packet, IP, &flow)? {
+        return error_in::<O, F, P, T>(packet, tables, &flow);
+    }
     if endpoint.kind() == Endpoint::ADDRESS {
         return Err(answer::echo::<F, P>(packet, &flow)?.into());
     }
     send_in::<O, F, P, T, true>(packet, tables, &flow, endpoint)
+}
+
+/// An error from outside about what an instance sent: to the instance.
+#[inline(always)]
+fn error_in<O: Outer, F: Errors, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    flow: &Flow<F>,
+) -> Result<u32, Exit> {
+    let quote = icmp_error::quote(packet, IP, flow)?;
+    if quote.source != flow.destination {
+        return Err(Reason::IcmpMismatch.into());
+    }
+    let forward = quote.reversed();
+    let endpoint = endpoint::find(tables, &forward)?;
+    if endpoint.kind() == Endpoint::ADDRESS {
+        return Err(icmp_error::unserved(&forward).into());
+    }
+    let hash = forward.hash(tables);
+    let index = match balance::choose(tables, endpoint, &forward, hash)? {
+        Choice::Settled(index) => index,
+        Choice::Tracked(number, slot) => track::recall(tables, &forward, number, slot)?,
+    };
+    let backend = balance::backend(tables, index)?;
+    let tunnel = way_in(packet, tables, flow, backend)?;
+    icmp_error::rewrite(packet, IP, flow, &quote, Rewrite::to(backend))?;
+    wrap::<O, F, P, T>(packet, tables, flow, (backend, tunnel), hash)
 }
 
 /// Underlay side in: who sends, reverse NAT, out.
@@ -236,10 +298,32 @@ fn send_out<O: Outer, F: Family, P: Packet, T: Tables>(
         return Err(Exit::Continue(Step::InsideRoute));
     }
     let nat = reverse::find(tables, sender, flow)?;
-    let bytes = packet.len() - O::LEN;
-    rewrite::alive(flow)?;
-    let uplink = uplink::choose(tables, outer.source_port, bytes - Ethernet::LEN)?;
+    let uplink = way_out(packet, tables, outer, flow)?;
     rewrite::apply(packet, O::INNER_IP, flow, Rewrite::from(nat))?;
+    unwrap::<O, P, T>(packet, tables, nat, uplink)
+}
+
+/// The way to the public network, if the packet can take it.
+#[inline(always)]
+fn way_out<'t, O: Outer, F: Family, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    outer: &Opened<O>,
+    flow: &Flow<F>,
+) -> Result<&'t NextHop, Exit> {
+    rewrite::alive(flow)?;
+    uplink::choose(tables, outer.source_port, packet.len() - O::INNER_IP)
+}
+
+/// Sends a packet that is rewritten to the public network.
+#[inline(always)]
+fn unwrap<O: Outer, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    nat: &SourceNat,
+    uplink: &NextHop,
+) -> Result<u32, Exit> {
+    let bytes = packet.len() - O::LEN;
     vxlan::pop::<O, P>(packet, uplink)?;
     tables.count_out(nat.counter, bytes);
     Ok(uplink.port)
@@ -260,7 +344,7 @@ fn icmp_from_instance<O: Outer, P: Packet, T: Tables>(
 }
 
 #[inline(always)]
-fn icmp_out<O: Outer, F: Family, P: Packet, T: Tables>(
+fn icmp_out<O: Outer, F: Errors, P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     outer: &Opened<O>,
@@ -271,7 +355,32 @@ fn icmp_out<O: Outer, F: Family, P: Packet, T: Tables>(
     if source::router::<F, T>(tables, outer.vni, flow.destination).is_some() {
         return Err(answer::echo_inside::<O, F, P>(packet, &flow)?.into());
     }
+    if icmp_error::is_one(packet, O::INNER_IP, &flow)? {
+        return error_out(packet, tables, outer, &sender, &flow);
+    }
     send_out(packet, tables, outer, &sender, &flow)
+}
+
+/// An error from an instance about what it got from outside: to whom that came from.
+#[inline(always)]
+fn error_out<O: Outer, F: Errors, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    outer: &Opened<O>,
+    sender: &Sender<'_>,
+    flow: &Flow<F>,
+) -> Result<u32, Exit> {
+    if reverse::stays_inside(sender.instance, flow) {
+        return Err(Exit::Continue(Step::InsideRoute));
+    }
+    let quote = icmp_error::quote(packet, O::INNER_IP, flow)?;
+    if quote.destination != flow.source || quote.source != flow.destination {
+        return Err(Reason::IcmpMismatch.into());
+    }
+    let nat = reverse::find(tables, sender, &quote.reversed())?;
+    let uplink = way_out(packet, tables, outer, flow)?;
+    icmp_error::rewrite(packet, O::INNER_IP, flow, &quote, Rewrite::from(nat))?;
+    unwrap::<O, P, T>(packet, tables, nat, uplink)
 }
 
 /// Tells somebody outside that a packet cannot go on.

@@ -44,6 +44,14 @@ pub trait Packet {
     /// Cuts the frame's end off, so that `length` bytes are left.
     fn truncate(&mut self, length: usize) -> Result<(), Reason>;
 
+    /// The same offset. Where one comes from the packet, LLVM may compute the pointer that
+    /// is checked in another way than the one that is used, and the verifier then sees no
+    /// check: of what this returns it knows too little for that.
+    #[inline(always)]
+    fn settled(&self, offset: usize) -> usize {
+        offset
+    }
+
     /// The header at `offset`, or the frame is truncated.
     #[inline(always)]
     fn need<T: Header>(&self, offset: usize) -> Result<&T, Reason> {

@@ -92,6 +92,12 @@ impl Packet for Frame {
     }
 
     #[inline(always)]
+    fn settled(&self, offset: usize) -> usize {
+        // SAFETY: a local variable. Volatile, so that it is loaded and not computed.
+        unsafe { (&raw const offset).read_volatile() }
+    }
+
+    #[inline(always)]
     fn push(&mut self, bytes: usize) -> Result<(), Reason> {
         self.adjust(-(bytes as i32))
     }

@@ -8,6 +8,7 @@ use crate::{
     checksum,
     headers::{Ipv4, Ipv6},
     packet::Packet,
+    stages::parse::Flow,
 };
 
 /// Type and code of an ICMP message.
@@ -32,6 +33,13 @@ pub trait Errors: Family {
     /// Whether an ICMP type is an error, which no error may answer (RFC 1122, section
     /// 3.2.2; RFC 4443, section 2.4 e).
     fn is_error(kind: u8) -> bool;
+
+    /// Whether an error of this type is handed on to whom it is about.
+    fn is_translated(kind: u8) -> bool;
+
+    /// The flow of the packet that an error quotes at `at`, without its ports: a quote
+    /// may end anywhere behind its IP header, so nothing is said of its length.
+    fn quoted<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason>;
 
     /// Whether an address names one machine that could be told something (RFC 1812,
     /// section 4.3.2.7; RFC 4443, section 2.4 e).
@@ -63,6 +71,35 @@ impl Errors for V4 {
     #[inline(always)]
     fn is_error(kind: u8) -> bool {
         matches!(kind, 3 | 4 | 5 | 11 | 12)
+    }
+
+    /// Source quench is not handed on (RFC 6633, section 4), and a redirect speaks of a
+    /// link that its receiver is not on.
+    #[inline(always)]
+    fn is_translated(kind: u8) -> bool {
+        matches!(kind, 3 | 11 | 12)
+    }
+
+    #[inline(always)]
+    fn quoted<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
+        let ip = packet.view::<Ipv4>(at).ok_or(Reason::IcmpQuote)?;
+        let options = (ip.version_ihl & 15).wrapping_sub(5);
+        if ip.version_ihl >> 4 != 4 || options > 10 {
+            return Err(Reason::IcmpQuote);
+        }
+        Ok(Flow {
+            source: ip.source,
+            destination: ip.destination,
+            ports: 0,
+            length: u16::from_be(ip.length),
+            protocol: ip.protocol,
+            ttl: ip.ttl,
+            tos: ip.tos,
+            tcp_flags: 0,
+            fragment: ip.fragment & Ipv4::FRAGMENT_MASK,
+            // Options are no obstacle (RFC 5508, section 4.2, requirement 3 b).
+            extensions: options as u16 * 4,
+        })
     }
 
     #[inline(always)]
@@ -126,6 +163,33 @@ impl Errors for V6 {
     #[inline(always)]
     fn is_error(kind: u8) -> bool {
         kind < 128 || kind == 137
+    }
+
+    /// Destination unreachable, packet too big, time exceeded, parameter problem.
+    #[inline(always)]
+    fn is_translated(kind: u8) -> bool {
+        matches!(kind, 1..=4)
+    }
+
+    #[inline(always)]
+    fn quoted<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
+        let ip = packet.view::<Ipv6>(at).ok_or(Reason::IcmpQuote)?;
+        let word = u32::from_be(ip.version_class_flow);
+        if word >> 28 != 6 || Ipv6::is_extension(ip.next_header) {
+            return Err(Reason::IcmpQuote);
+        }
+        Ok(Flow {
+            source: ip.source,
+            destination: ip.destination,
+            ports: 0,
+            length: u16::from_be(ip.payload_length).saturating_add(Ipv6::LEN as u16),
+            protocol: ip.next_header,
+            ttl: ip.hop_limit,
+            tos: (word >> 20) as u8,
+            tcp_flags: 0,
+            fragment: 0,
+            extensions: 0,
+        })
     }
 
     #[inline(always)]

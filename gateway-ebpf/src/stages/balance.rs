@@ -1,50 +1,54 @@
 //! Which backend takes a flow: the hash alone, unless its ring slot is tracked.
 
-use gateway_common::{Backend, Endpoint, Reason, RingSlot, Step};
+use gateway_common::{Backend, Endpoint, Reason, RingSlot};
 
-use super::{parse::Flow, track};
-use crate::{
-    family::Family,
-    hash,
-    packet::{Exit, Packet, Tables},
-};
+use super::parse::Flow;
+use crate::{family::Family, hash, packet::Tables};
 
-/// The backend of a flow whose packet is at `at`. Only a `FULL` program looks flows up.
+/// What decides on the backend of a flow.
+#[derive(Clone, Copy)]
+pub enum Choice {
+    /// The hash alone, and this is the backend's index.
+    Settled(u32),
+    /// What is remembered of flows of the slot with this number.
+    Tracked(u32, RingSlot),
+}
+
+/// Who takes a flow.
 #[inline(always)]
-pub fn choose<'t, F: Family, P: Packet, T: Tables, const FULL: bool>(
-    (packet, at): (&P, usize),
-    tables: &'t T,
+pub fn choose<F: Family, T: Tables>(
+    tables: &T,
     endpoint: Endpoint,
     flow: &Flow<F>,
     hash: u64,
-) -> Result<&'t Backend, Exit> {
-    let index = if endpoint.kind() == Endpoint::FLOATING {
-        endpoint.index()
-    } else {
-        // Ports are in the first fragment only, so the others would go astray.
-        if flow.is_fragment() {
-            return Err(Reason::Fragment.into());
-        }
-        match endpoint.slots() {
-            1 => endpoint.index(),
-            slots => {
-                let number = endpoint.index() + slot(tables, endpoint, slots, flow, hash);
-                let slot = RingSlot(tables.ring(number).ok_or(Reason::Internal)?);
-                if !slot.is_tracked() {
-                    slot.current()
-                } else if FULL {
-                    track::follow((packet, at), tables, flow, number, slot)?
-                } else {
-                    return Err(Exit::Continue(Step::PublicFull));
-                }
-            }
-        }
-    };
-    let backend = tables.backend(index).ok_or(Reason::Internal)?;
-    if !is_alive(backend) {
-        return Err(Reason::NoBackend.into());
+) -> Result<Choice, Reason> {
+    if endpoint.kind() == Endpoint::FLOATING {
+        return Ok(Choice::Settled(endpoint.index()));
     }
-    Ok(backend)
+    // Ports are in the first fragment only, so the others would go astray.
+    if flow.is_fragment() {
+        return Err(Reason::Fragment);
+    }
+    let slots = endpoint.slots();
+    if slots == 1 {
+        return Ok(Choice::Settled(endpoint.index()));
+    }
+    let number = endpoint.index() + slot(tables, endpoint, slots, flow, hash);
+    let slot = RingSlot(tables.ring(number).ok_or(Reason::Internal)?);
+    Ok(match slot.is_tracked() {
+        false => Choice::Settled(slot.current()),
+        true => Choice::Tracked(number, slot),
+    })
+}
+
+/// A backend that takes packets.
+#[inline(always)]
+pub fn backend<T: Tables>(tables: &T, index: u32) -> Result<&Backend, Reason> {
+    let backend = tables.backend(index).ok_or(Reason::Internal)?;
+    match is_alive(backend) {
+        true => Ok(backend),
+        false => Err(Reason::NoBackend),
+    }
 }
 
 /// Slot of a flow in its service's ring.

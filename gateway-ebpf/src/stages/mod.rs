@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod balance;
 pub mod endpoint;
+pub mod icmp_error;
 pub mod limit;
 pub mod parse;
 pub mod refuse;

@@ -29,7 +29,8 @@ pub struct Flow<F: Family> {
     pub tcp_flags: u8,
     /// "More fragments" and the fragment offset, as IPv4 has them.
     pub fragment: u16,
-    /// Bytes of IPv6 extension headers between the header and layer 4.
+    /// Bytes of IPv6 extension headers between the header and layer 4; in a packet that an
+    /// ICMP error quotes, of IPv4 options too.
     pub extensions: u16,
 }
 
@@ -63,6 +64,17 @@ impl<F: Family> Flow<F> {
     #[inline(always)]
     pub const fn l4(&self) -> usize {
         F::LEN + (self.extensions & 0x1ff) as usize
+    }
+
+    /// The flow of the packets that go the other way.
+    #[inline(always)]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            ports: self.ports.rotate_left(16),
+            ..*self
+        }
     }
 
     /// The seeded flow hash.

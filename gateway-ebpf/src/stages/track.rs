@@ -44,11 +44,7 @@ pub fn follow<F: Family, P: Packet, T: Tables>(
     slot: RingSlot,
 ) -> Result<u32, Reason> {
     let track = Track(tables.track(number).ok_or(Reason::Internal)?);
-    let key = FlowKey {
-        source: F::wide(flow.source),
-        destination: F::wide(flow.destination),
-        ends: flow.ports as u64 | (flow.protocol as u64) << 32,
-    };
+    let key = key(flow);
     let sequence = match flow.protocol {
         Ipv4::TCP => u32::from_be(packet.need::<Tcp>(at + flow.l4())?.sequence),
         _ => 0,
@@ -62,6 +58,39 @@ pub fn follow<F: Family, P: Packet, T: Tables>(
         }
     }
     Ok(index)
+}
+
+/// The same for an ICMP error about a packet of the flow: it goes where the flow went
+/// last, and neither begins one nor remembers anything.
+#[inline(always)]
+pub fn recall<F: Family, T: Tables>(
+    tables: &T,
+    flow: &Flow<F>,
+    number: u32,
+    slot: RingSlot,
+) -> Result<u32, Reason> {
+    let epoch = Track(tables.track(number).ok_or(Reason::Internal)?).epoch();
+    let key = key(flow);
+    let of_now = |moved: &Moved| moved.epoch() == epoch;
+    let moved = tables.moved(&key).filter(of_now);
+    let begun = || tables.begun(&key).map(|begun| begun.moved).filter(of_now);
+    let last = match moved.or_else(begun) {
+        Some(moved) => moved.backend(),
+        None => slot.previous(),
+    };
+    Ok(match is_alive(tables, last) {
+        true => last,
+        false => slot.current(),
+    })
+}
+
+#[inline(always)]
+fn key<F: Family>(flow: &Flow<F>) -> FlowKey {
+    FlowKey {
+        source: F::wide(flow.source),
+        destination: F::wide(flow.destination),
+        ends: flow.ports as u64 | (flow.protocol as u64) << 32,
+    }
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use super::{
     },
     underlay,
 };
-use crate::packet::Frame;
+use crate::packet::{Frame, eth};
 
 /// The frame cut to every length below its own; the reason may depend on it.
 fn every(
@@ -75,6 +75,21 @@ pub(super) fn cases() -> Vec<Case> {
             public,
             to_vip().echo_request(1, 1).payload(b"hi"),
             truncated,
+        ),
+        every(
+            "cut_error_to_a_vip",
+            public,
+            to_vip()
+                .icmp(3, 1)
+                .quote(&eth([0; 6], [0; 6]).ipv4(VIP, CLIENT).udp(53, 40_000), 28),
+            truncated,
+        ),
+        every_inner(
+            "cut_error_in_a_whole_tunnel",
+            web_1()
+                .ipv4(WEB_1, CLIENT)
+                .icmp(3, 3)
+                .quote(&eth([0; 6], [0; 6]).ipv4(CLIENT, WEB_1).tcp(9, 8_443), 40),
         ),
         every(
             "cut_packet_to_a_floating_ip",

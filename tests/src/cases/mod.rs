@@ -7,6 +7,7 @@ mod answers;
 mod cuts;
 mod floating;
 mod guest;
+mod icmp_errors;
 mod limits;
 mod malformed;
 mod passed;
@@ -117,6 +118,7 @@ pub fn all() -> Vec<Case> {
         guest::cases(),
         limits::cases(),
         refusals::cases(),
+        icmp_errors::cases(),
         single_arm::cases(),
         cuts::cases(),
     ]

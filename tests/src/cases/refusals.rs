@@ -225,7 +225,18 @@ fn expired() -> Vec<Case> {
 /// What no error may answer (RFC 1122, section 3.2.2; RFC 1812, section 4.3.2.7).
 fn untold() -> Vec<Case> {
     let bastion = |to| from_instance(HOST_A, BASTION).ipv4(BASTION, to).ttl(1);
-    let error = |ip: Frame| ip.icmp(3, 1).quote(&query(8), HEADERS);
+    let error = |ip: Frame, source, destination| {
+        let quoted = from_border().ipv4(source, destination).udp(9, 9);
+        ip.icmp(3, 1).quote(&quoted, HEADERS)
+    };
+    let outside = || {
+        error(
+            from_border().ipv4(CLIENT, FLOATING).ttl(1),
+            FLOATING,
+            CLIENT,
+        )
+    };
+    let inside = |ttl| error(bastion(CLIENT).ttl(ttl), CLIENT, BASTION);
     let from = |source: [u8; 4]| {
         from_border()
             .ipv4(source.into(), VIP)
@@ -237,12 +248,10 @@ fn untold() -> Vec<Case> {
         case(
             "an_icmp_error_is_not_answered_with_another",
             [
-                expired(public(error(from_border().ipv4(CLIENT, FLOATING).ttl(1)))),
-                expired(underlay(error(bastion(CLIENT)))),
-                public(error(from_border().ipv4(CLIENT, FLOATING)).payload_of(TUNNEL_MTU))
-                    .dropped(Reason::TooBig),
-                underlay(error(bastion(CLIENT).ttl(2)).payload_of(PUBLIC_MTU))
-                    .dropped(Reason::TooBig),
+                expired(public(outside())),
+                expired(underlay(inside(1))),
+                public(outside().ttl(2).payload_of(TUNNEL_MTU)).dropped(Reason::TooBig),
+                underlay(inside(2).payload_of(PUBLIC_MTU)).dropped(Reason::TooBig),
             ],
         ),
         case(

@@ -254,7 +254,7 @@ fn refusals() -> Vec<Case> {
                 public(to_vip().udp(40_000, 443)).dropped(Reason::NoService),
                 public(to_vip().tcp(40_000, 53)).dropped(Reason::NoService),
                 public(to_vip().protocol(protocol::GRE).payload(b"gre")).dropped(Reason::NoService),
-                public(to_vip().icmp(3, 4).payload(b"mtu")).dropped(Reason::NoService),
+                public(to_vip().icmp(3, 4).payload(b"mtu")).dropped(Reason::IcmpQuote),
                 public(to_vip().icmp(8, 1).payload(b"ping")).dropped(Reason::NoService),
             ],
         ),

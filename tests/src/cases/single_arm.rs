@@ -91,7 +91,7 @@ pub(super) fn cases() -> Vec<Case> {
                         .icmp(3, 1)
                         .payload_of(28),
                 )
-                .dropped(Reason::NoService),
+                .dropped(Reason::IcmpQuote),
             ],
         ),
         case(

@@ -151,12 +151,15 @@ mod tests {
 
     #[test]
     fn a_wrong_byte_is_found_and_made_small() {
-        let ttl = |_: &Arrival, outcome: &mut Outcome| {
-            if outcome.action == Action::Transmit && outcome.frame.len() > 100 {
+        // In replies: an error to a packet cannot be made smaller than its headers are.
+        let wrong = |arrival: &Arrival, outcome: &mut Outcome| {
+            let length = outcome.frame.len();
+            let is_reply = outcome.action == Action::Transmit && length == arrival.frame.len();
+            if is_reply && length > 100 {
                 outcome.frame[100] ^= 1;
             }
         };
-        let text = finding(ttl, |_| {});
+        let text = finding(wrong, |_| {});
         assert!(text.contains("frames differ from byte 100 on"), "{text}");
         assert_eq!(text.matches("--frame").count(), 1, "{text}");
         // 101 bytes are enough, two digits each.

@@ -19,7 +19,13 @@ const PORT: u16 = 40_000;
 /// The frames of all fixtures, and what everybody at a site says to everybody else.
 pub(super) fn of(setting: &Setting) -> Vec<Arrival> {
     let topology = &setting.topology;
-    let frames = [services(topology), floating(topology), inside(topology)].concat();
+    let frames = [
+        services(topology),
+        floating(topology),
+        inside(topology),
+        errors(topology),
+    ]
+    .concat();
     let said = frames.into_iter().map(|(program, frame)| Arrival {
         program,
         frame: frame.bytes(),
@@ -73,6 +79,56 @@ fn services(topology: &Topology) -> Vec<(Program, Frame)> {
             let answer = from(topology, id).ipv4(v4(topology.instance(id).ip), CLIENT);
             let answer = segment(answer, service.protocol, (backend.port, PORT));
             frames.push((Program::Underlay, answer));
+        }
+    }
+    frames
+}
+
+/// ICMP errors: routers outside speak of what instances sent, instances of what they got.
+fn errors(topology: &Topology) -> Vec<(Program, Frame)> {
+    const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 88, 99, 7);
+    let kinds = [(3, 1), (3, 4), (11, 0), (12, 0)];
+    let mut frames = Vec::new();
+    let mut say = |number: usize, id: InstanceId, public_ip, quoted: [Frame; 2], length| {
+        let (kind, code) = kinds[number % kinds.len()];
+        let ip = v4(topology.instance(id).ip);
+        let [left, got] = quoted;
+        let outside = public().ipv4(ROUTER, public_ip).icmp(kind, code);
+        frames.push((Program::Public, outside.quote(&left, length)));
+        let inside = from(topology, id).ipv4(ip, CLIENT).icmp(kind, code);
+        frames.push((Program::Underlay, inside.quote(&got, length)));
+    };
+    for (number, service) in topology.load_balancers.iter().enumerate() {
+        let vip = v4(service.vip);
+        for backend in &service.backends {
+            let id = backend.instance;
+            let left = public().ipv4(vip, CLIENT);
+            let left = segment(left, service.protocol, (service.port, PORT));
+            let got = public().ipv4(CLIENT, v4(topology.instance(id).ip));
+            let got = segment(got, service.protocol, (PORT, backend.port));
+            say(number, id, vip, [left, got], [28, 64][number % 2]);
+        }
+    }
+    for (number, floating) in topology.floating_ips.iter().enumerate() {
+        let (id, ip) = (floating.instance, v4(floating.ip));
+        let left = public().ipv4(ip, CLIENT).ttl(1);
+        let got = public().ipv4(CLIENT, v4(topology.instance(id).ip));
+        let quotes = [
+            [
+                left.clone().udp(PORT, 33_434),
+                got.clone().udp(PORT, 33_434),
+            ],
+            [
+                left.clone().echo_request(7, 1),
+                got.clone().echo_request(7, 1),
+            ],
+            [
+                left.options(&[1; 8]).tcp(22, PORT),
+                got.tcp(PORT, 22).payload_of(5),
+            ],
+        ];
+        for quoted in quotes {
+            say(number, id, ip, quoted, 60);
         }
     }
     frames

@@ -100,7 +100,8 @@ impl Oracle {
         seen: &Seen<'_>,
     ) -> Result<(), Reason> {
         let somebody = is_one_host(packet.source) && is_one_host(packet.destination);
-        if packet.is_later_fragment() || is_error(packet) || !somebody {
+        let about_error = packet.is_icmp_error();
+        if packet.is_later_fragment() || about_error || !somebody {
             return Err(trouble.silent());
         }
         let rate = self.site.topology.icmp_errors_per_second;
@@ -192,14 +193,13 @@ fn error(from: IpAddr, packet: &Packet, trouble: Trouble) -> Packet {
     error
 }
 
-/// Whether a packet is an ICMP error, which no error may answer (RFC 1122, section
-/// 3.2.2; RFC 4443, section 2.4).
-fn is_error(packet: &Packet) -> bool {
-    packet.is_icmp()
-        && match packet.own {
-            Own::V4 { .. } => matches!(packet.body[0], 3 | 4 | 5 | 11 | 12),
-            Own::V6 { .. } => packet.body[0] < 128 || packet.body[0] == 137,
-        }
+/// Whether an ICMP message of this type is an error, which no error may answer (RFC
+/// 1122, section 3.2.2; RFC 4443, section 2.4).
+pub(super) fn is_error(is_v4: bool, kind: Option<&u8>) -> bool {
+    kind.is_some_and(|&kind| match is_v4 {
+        true => matches!(kind, 3 | 4 | 5 | 11 | 12),
+        false => kind < 128 || kind == 137,
+    })
 }
 
 /// Whether an address may be one machine's.

@@ -9,6 +9,7 @@ use super::{
     hash,
     ip::Packet,
     parse,
+    quoted::Quoted,
     site::Address,
     wire::{Ethernet, ethertype},
 };
@@ -45,21 +46,67 @@ impl Oracle {
         }
         parse::understood(&packet)?;
         let address = *address.expect("a packet that is understood says for whom it is");
-        let hash = hash::flow(self.site.topology.seed, &packet);
-        let receiver = match (self.service_of(&packet), address) {
-            (Some(service), _) => self.backend(service, &packet, hash)?,
-            (None, Address::Floating(index)) => Receiver {
-                owner: Owner::Floating(index),
-                instance: self.site.topology.floating_ips[index].instance,
-                port: None,
-            },
-            (None, Address::Gateway) => return self.ask_gateway(frame, packet),
-        };
         let plain = frame.clone();
-        match self.deliver(frame, packet.clone(), &receiver, hash)? {
+        let result = if packet.is_icmp_error() && !packet.is_fragment() {
+            self.error_in(frame, packet.clone(), address)?
+        } else {
+            let hash = hash::flow(self.site.topology.seed, &packet);
+            let Some(receiver) = self.receiver(&packet, address, hash)? else {
+                return self.ask_gateway(frame, packet);
+            };
+            self.deliver(frame, packet.clone(), &receiver, hash, |packet| {
+                if let Some(port) = receiver.port {
+                    packet.set_destination_port(port);
+                }
+            })?
+        };
+        match result {
             Ok(fate) => Ok(fate),
             Err(trouble) => Ok(self.refuse_outside(device, plain, &packet, trouble, seen)),
         }
+    }
+
+    /// Somebody outside says what happened to a packet that left here: it is told to
+    /// whoever gets the packets of that flow, as if about the packet that they sent.
+    fn error_in(
+        &self,
+        frame: Ethernet,
+        packet: Packet,
+        address: Address,
+    ) -> Result<Result<Fate, Trouble>, Reason> {
+        let quoted = Quoted::read(&packet)?;
+        if quoted.source != packet.destination {
+            return Err(Reason::IcmpMismatch);
+        }
+        let forward = quoted.forward();
+        let hash = hash::flow(self.site.topology.seed, &forward);
+        let receiver = self.receiver(&forward, address, hash)?;
+        let receiver = receiver.ok_or(match quoted.is_later_fragment {
+            true => Reason::IcmpQuote,
+            false => Reason::NoService,
+        })?;
+        let instance = self.site.topology.instance(receiver.instance).ip;
+        self.deliver(frame, packet, &receiver, hash, |packet| {
+            quoted.from(packet, instance, receiver.port);
+        })
+    }
+
+    /// Who gets the packets of a flow; nobody but the gateway itself, if there is none.
+    fn receiver(
+        &self,
+        packet: &Packet,
+        address: Address,
+        hash: u64,
+    ) -> Result<Option<Receiver>, Reason> {
+        Ok(match (self.service_of(packet), address) {
+            (Some(service), _) => Some(self.backend(service, packet, hash)?),
+            (None, Address::Floating(index)) => Some(Receiver {
+                owner: Owner::Floating(index),
+                instance: self.site.topology.floating_ips[index].instance,
+                port: None,
+            }),
+            (None, Address::Gateway) => None,
+        })
     }
 
     /// The load balancer that listens where a packet goes.
@@ -99,13 +146,15 @@ impl Oracle {
         })
     }
 
-    /// Sends a packet to an instance: destination translated, in a tunnel to its host.
+    /// Sends a packet to an instance: destination translated, and what else `adapt` does,
+    /// in a tunnel to its host.
     fn deliver(
         &self,
         mut frame: Ethernet,
         mut packet: Packet,
         receiver: &Receiver,
         hash: u64,
+        adapt: impl FnOnce(&mut Packet),
     ) -> Result<Result<Fate, Trouble>, Reason> {
         let instance = self.site.topology.instance(receiver.instance);
         let vpc = &self.site.topology.vpcs[receiver.instance.vpc];
@@ -121,9 +170,7 @@ impl Oracle {
         packet.change(|packet| {
             packet.ttl -= 1;
             packet.destination = instance.ip;
-            if let Some(port) = receiver.port {
-                packet.set_destination_port(port);
-            }
+            adapt(packet);
         });
         frame.destination = instance.mac.0;
         frame.source = vpc.router_mac.0;

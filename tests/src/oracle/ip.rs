@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
+    errors::is_error,
     sums,
     wire::{array, ethertype, protocol, word},
 };
@@ -223,6 +224,12 @@ impl Packet {
             Own::V4 { .. } => self.protocol == protocol::ICMP,
             Own::V6 { .. } => self.protocol == protocol::ICMPV6,
         }
+    }
+
+    /// Whether it is a whole ICMP error, or the first piece of one.
+    pub(super) fn is_icmp_error(&self) -> bool {
+        let is_v4 = matches!(self.own, Own::V4 { .. });
+        self.is_icmp() && !self.is_later_fragment() && is_error(is_v4, self.body.first())
     }
 
     /// A piece of a packet, the first one included.

@@ -13,6 +13,7 @@ mod inbound;
 mod ip;
 mod outbound;
 mod parse;
+mod quoted;
 mod site;
 mod sums;
 mod tunnel;

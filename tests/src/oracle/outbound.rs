@@ -6,8 +6,8 @@ use gateway_common::Reason;
 use lingyun::config::InstanceId;
 
 use super::{
-    Fate, Oracle, Owner, Seen, Way, errors::Trouble, ip::Packet, parse, tunnel::Tunnelled,
-    wire::ethertype,
+    Fate, Oracle, Owner, Seen, Way, errors::Trouble, ip::Packet, parse, quoted::Quoted,
+    tunnel::Tunnelled, wire::ethertype,
 };
 
 /// As whom an instance appears.
@@ -58,12 +58,39 @@ impl Oracle {
         {
             return Err(Reason::InsideRoute);
         }
-        let appearance = self.appearance(sender, &packet)?;
         let router = self.site.topology.subnet_of(sender).router;
-        match self.send_out(&tunnelled, packet.clone(), &appearance)? {
+        let result = if packet.is_icmp_error() && !packet.is_fragment() {
+            self.error_out(&tunnelled, packet.clone(), sender)?
+        } else {
+            let appearance = self.appearance(sender, &packet)?;
+            self.send_out(&tunnelled, packet.clone(), &appearance, |packet| {
+                if let Some(port) = appearance.port {
+                    packet.set_source_port(port);
+                }
+            })?
+        };
+        match result {
             Ok(fate) => Ok(fate),
             Err(trouble) => Ok(self.refuse_inside(tunnelled, router, &packet, trouble, seen)),
         }
+    }
+
+    /// An instance says what happened to a packet that it got: it is told to whom that
+    /// packet came from, as if about the packet that they sent.
+    fn error_out(
+        &self,
+        tunnelled: &Tunnelled,
+        packet: Packet,
+        sender: InstanceId,
+    ) -> Result<Result<Fate, Trouble>, Reason> {
+        let quoted = Quoted::read(&packet)?;
+        if (quoted.source, quoted.destination) != (packet.destination, packet.source) {
+            return Err(Reason::IcmpMismatch);
+        }
+        let appearance = self.appearance(sender, &quoted.forward())?;
+        self.send_out(tunnelled, packet, &appearance, |packet| {
+            quoted.to(packet, appearance.address, appearance.port);
+        })
     }
 
     /// The instance that a tunnel's frame is from: the address says who, and it must
@@ -111,12 +138,13 @@ impl Oracle {
         })
     }
 
-    /// Sends a packet to the public network, source translated.
+    /// Sends a packet to the public network: source translated, and what else `adapt` does.
     fn send_out(
         &self,
         tunnelled: &Tunnelled,
         mut packet: Packet,
         appearance: &Appearance,
+        adapt: impl FnOnce(&mut Packet),
     ) -> Result<Result<Fate, Trouble>, Reason> {
         let mut frame = tunnelled.inner.clone();
         if packet.ttl <= 1 {
@@ -130,9 +158,7 @@ impl Oracle {
         packet.change(|packet| {
             packet.ttl -= 1;
             packet.source = appearance.address;
-            if let Some(port) = appearance.port {
-                packet.set_source_port(port);
-            }
+            adapt(packet);
         });
         frame.destination = link.next_hop;
         frame.source = link.our_mac;
