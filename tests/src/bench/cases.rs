@@ -34,6 +34,26 @@ pub(super) enum Shape {
     Pop,
 }
 
+impl Shape {
+    /// Floors that a case of this shape is held against, the least first.
+    pub(super) const fn floors(self) -> &'static [&'static str] {
+        match self {
+            Self::Same => &["floor_tx"],
+            Self::Push => &["floor_tx", "floor_push", "floor_push_redirect"],
+            Self::Pop => &["floor_tx", "floor_pop", "floor_pop_redirect"],
+        }
+    }
+
+    /// The floor that does the same with the frame.
+    pub(super) const fn floor(self) -> Option<&'static str> {
+        match self {
+            Self::Same => None,
+            Self::Push => Some("floor_push_redirect"),
+            Self::Pop => Some("floor_pop_redirect"),
+        }
+    }
+}
+
 /// A frame and how flows differ in it.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
@@ -72,6 +92,8 @@ pub(super) enum Scale {
 const BACKENDS: u32 = 10_000;
 
 impl Scale {
+    pub(super) const ALL: [Self; 3] = [Self::Small, Self::ManyVips, Self::ManyRings];
+
     pub(super) fn tables(self) -> Tables {
         match self {
             Self::Small => Site::Usual.tables(),

@@ -6,11 +6,15 @@ use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, DevMap, MapData, ProgramArray},
-    programs::{ProgramFd, TestRun, TestRunOptions, Xdp},
+    programs::{ProgramFd, TestRun, TestRunOptions, Xdp, XdpMode},
 };
 
 use super::cases::Sample;
-use crate::{cases::site::UNDERLAY_INDEX, harness::object_path, peer::serve::pseudo_random};
+use crate::{
+    cases::site::{PUBLIC_INDEX, UNDERLAY_INDEX},
+    harness::object_path,
+    peer::serve::pseudo_random,
+};
 
 /// Bytes of the frame that the generator's map holds.
 const RESTORED: usize = 128;
@@ -90,6 +94,19 @@ impl Generator {
         })
     }
 
+    /// Attaches what is run first to the site's devices, where nothing arrives. A run of
+    /// a program that is not attached anywhere makes the kernel's dispatcher of XDP
+    /// programs learn it first and forget it afterwards, each with a wait of several
+    /// ticks: a run's whole time would say nothing of its packets.
+    pub(super) fn stay_attached(&mut self) -> Result<()> {
+        for (name, device) in [("generator", UNDERLAY_INDEX), (FLOORS[0], PUBLIC_INDEX)] {
+            program(&mut self.ebpf, name)?
+                .attach_to_if_index(device, XdpMode::default())
+                .with_context(|| format!("attach {name}"))?;
+        }
+        Ok(())
+    }
+
     /// Starts over with the first flow.
     pub(super) fn restart(&mut self) -> Result<()> {
         Ok(self.round.set(0, 0, 0)?)
@@ -97,15 +114,25 @@ impl Generator {
 
     /// Runs a floor behind the generator.
     pub(super) fn run_floor(&mut self, name: &str, repeat: u32) -> Result<Outcome> {
-        let fd = program(&mut self.ebpf, name)?.fd()?.try_clone()?;
+        let fd = self.floor(name)?;
         self.run(&fd, repeat)
+    }
+
+    /// The program of a floor.
+    pub(super) fn floor(&mut self, name: &str) -> Result<ProgramFd> {
+        Ok(program(&mut self.ebpf, name)?.fd()?.try_clone()?)
     }
 
     /// Runs a candidate behind the generator.
     pub(super) fn run(&mut self, candidate: &ProgramFd, repeat: u32) -> Result<Outcome> {
         self.jump.set(0, candidate, 0)?;
+        self.run_alone("generator", repeat)
+    }
+
+    /// Runs one of the object's programs with nothing in front.
+    pub(super) fn run_alone(&mut self, name: &str, repeat: u32) -> Result<Outcome> {
         let mut output = vec![0; 4_096];
-        let result = program(&mut self.ebpf, "generator")?.test_run(TestRunOptions {
+        let result = program(&mut self.ebpf, name)?.test_run(TestRunOptions {
             data_in: Some(&self.frame),
             data_out: Some(&mut output),
             repeat,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use gateway_tests::bench::program;
+use gateway_tests::bench::{instructions, program};
 
 /// Measures Lingyun's parts, each beside the least that any program must pay.
 #[derive(Parser)]
@@ -16,11 +16,16 @@ struct Arguments {
 enum Command {
     /// The XDP program alone: nanoseconds a packet.
     Program(program::Arguments),
+    /// The same cases on emulated machines: instructions a packet.
+    Instructions(instructions::Arguments),
 }
 
 fn main() -> ExitCode {
-    let Command::Program(arguments) = Arguments::parse().command;
-    match program::run(&arguments) {
+    let ended = match Arguments::parse().command {
+        Command::Program(arguments) => program::run(&arguments),
+        Command::Instructions(arguments) => instructions::run(&arguments),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lingyun-bench: {error:#}");

@@ -30,8 +30,8 @@ pub(crate) struct Contents<'a> {
     pub suite: &'a Path,
     /// Its arguments.
     pub arguments: &'a [String],
-    /// The XDP object.
-    pub object: &'a Path,
+    /// Files that it reads, and where it finds them.
+    pub files: &'a [(&'a str, PathBuf)],
 }
 
 /// Writes the archive for an image's kernel.
@@ -49,7 +49,8 @@ pub(super) fn write(path: &Path, image: &Image, contents: &Contents<'_>) -> Resu
         libraries.extend(libraries_of(program)?);
     }
     let mut files = programs;
-    files.push(("/object".to_owned(), contents.object.to_owned()));
+    let read = contents.files.iter();
+    files.extend(read.map(|(place, file)| ((*place).to_owned(), file.clone())));
     let mut in_place: Vec<PathBuf> = libraries.into_iter().collect();
     for folder in FOLDERS {
         in_place.extend(files_in(&process::root().join(folder))?);

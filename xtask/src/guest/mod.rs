@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 
 pub(crate) use image::Image;
 pub(crate) use initramfs::Contents;
-pub(crate) use machine::Machine;
+pub(crate) use machine::{Clock, Machine};
 
 use crate::{
     apt,

@@ -1,4 +1,4 @@
-//! The fixtures in guest kernels.
+//! The fixtures in guest kernels, and the instructions of their packets.
 
 use std::{collections::HashMap, path::PathBuf};
 
@@ -7,12 +7,13 @@ use anyhow::{Context, Result, bail};
 use super::{Arguments, suites::Suite, summary::Counts};
 use crate::{
     build,
-    guest::{self, Contents, Image, Machine, Series},
+    guest::{self, Clock, Contents, Image, Machine, Series},
     process, run, ui,
 };
 
-/// The suite that runs in guests, and the program that starts it there.
-pub(super) const SUITE: &str = "fixtures";
+/// The suites that run in guests, each in a machine of its own, and the program that
+/// starts them there.
+pub(super) const SUITES: [&str; 2] = ["fixtures", "instructions"];
 const INIT: &str = "guest-init";
 
 /// Kernels that are ready to boot.
@@ -42,7 +43,7 @@ impl Guests {
                 }
                 Err(reason) if arguments.is_whole() => {
                     step.skipped(&reason);
-                    skips.push(format!("{}: {reason}", name(series)));
+                    skips.push(format!("guest/{series}: {reason}"));
                     counts.skipped += 1;
                 }
                 Err(reason) => bail!("{reason}"),
@@ -61,30 +62,44 @@ impl Guests {
         if self.0.is_empty() {
             return Ok(Vec::new());
         }
-        let fixtures = suites
-            .iter()
-            .find(|suite| suite.name.ends_with(&format!("/{SUITE}")))
-            .context("the fixtures were not built")?;
         let init = run::program(programs, INIT)?;
         // A terminal's colours and parallel tests are for people and machines of more cores.
         let mut arguments = vec!["--color=never".to_owned(), "--test-threads=1".to_owned()];
         arguments.extend(filter.map(str::to_owned));
-        let contents = Contents {
-            init: &init,
-            suite: fixtures.program(),
-            arguments: &arguments,
-            object: &build::object_path(),
-        };
-        self.0
-            .iter()
-            .map(|(series, image)| {
-                let machine = Machine::prepare(image, &contents)?;
-                Ok(Suite::of_guest(name(series), machine, process::root()))
-            })
-            .collect()
+        let files = files();
+        let mut found = Vec::new();
+        for name in SUITES {
+            let program = suites
+                .iter()
+                .find(|suite| suite.name.ends_with(&format!("/{name}")))
+                .with_context(|| format!("the {name} were not built"))?
+                .program();
+            let contents = Contents {
+                init: &init,
+                suite: program,
+                arguments: &arguments,
+                files: &files,
+            };
+            for (series, image) in &self.0 {
+                let machine = Machine::prepare(image, name, clock(name), &contents)?;
+                let shown = format!("guest/{series} {name}");
+                found.push(Suite::of_guest(shown, machine, process::root()));
+            }
+        }
+        Ok(found)
     }
 }
 
-fn name(series: &Series) -> String {
-    format!("guest/{series}")
+/// The objects that suites load; `LINGYUN_BPF_OBJECT` names the first in the guest.
+pub(crate) fn files() -> [(&'static str, PathBuf); 2] {
+    let object = build::object_path();
+    let bench = object.with_file_name("gateway-bench");
+    [("/object", object), ("/gateway-bench", bench)]
+}
+
+fn clock(suite: &str) -> Clock {
+    match suite {
+        "instructions" => Clock::Instructions,
+        _ => Clock::Host,
+    }
 }

@@ -1,15 +1,16 @@
 //! `cargo xtask test`: formatting, lints, every suite, and what they left behind.
 
+mod budgets;
 mod guests;
 mod leftovers;
 mod suites;
 mod summary;
-mod verifier;
 
 use std::{collections::HashMap, path::PathBuf, process::Stdio};
 
 use anyhow::Result;
 
+pub(crate) use self::guests::files as guest_files;
 use self::{guests::Guests, suites::Suite, summary::Counts};
 use crate::{bpf, build, guest::Series, host, process, setup, ui};
 
@@ -22,7 +23,7 @@ pub(crate) struct Arguments {
     /// Formatting, lints and tests that need neither root nor BPF.
     #[arg(long)]
     quick: bool,
-    /// Run the fixtures in QEMU on Debian's newest kernel of this series: 6.1, 6.12 or
+    /// Run the fixtures and count instructions in QEMU on Debian's newest kernel of this series: 6.1, 6.12 or
     /// `all`. May be given twice; nothing else is run.
     #[arg(long, value_name = "SERIES", value_parser = Series::named, conflicts_with = "quick")]
     kernel: Vec<Vec<Series>>,
@@ -64,14 +65,14 @@ pub(crate) fn test(arguments: &Arguments) -> Result<bool> {
     suites::sort(&mut suites);
     let before = leftovers::before();
     let run_id = run_id();
-    let mut verified = Vec::new();
+    let mut spent = Vec::new();
     for suite in suites {
         let outcome = suite.run(filter, arguments.verbose, &run_id)?;
         counts += outcome.counts;
         skips.extend(outcome.skips);
-        verified.extend(outcome.verified);
+        spent.extend(outcome.spent);
     }
-    for line in verifier::table(&verified) {
+    for line in budgets::tables(&spent) {
         ui::note(&line);
     }
     let left = before.left_behind(&run_id);
@@ -110,7 +111,7 @@ fn compile(arguments: &Arguments) -> Result<Vec<Suite>> {
     let mut others = process::cargo();
     others.args(["test", "--no-run", "--workspace", "--exclude", "xtask"]);
     if !arguments.kernel.is_empty() {
-        others.args(["--test", guests::SUITE]);
+        others.args(guests::SUITES.iter().flat_map(|suite| ["--test", suite]));
         let artifacts = build::artifacts("tests", "build-tests", &mut others)?;
         return Ok(suites::found(&artifacts));
     }

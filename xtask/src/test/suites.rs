@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{
+    budgets::Spent,
     summary::{Counts, Reader},
-    verifier::Verified,
 };
 use crate::{guest::Machine, process, ui};
 
@@ -43,8 +43,8 @@ pub(crate) struct Outcome {
     pub counts: Counts,
     /// Its skipped tests, as `suite: test: reason`.
     pub skips: Vec<String>,
-    /// What its programs cost the verifier.
-    pub verified: Vec<Verified>,
+    /// What it said of what has a budget.
+    pub spent: Vec<Spent>,
 }
 
 /// The suites among cargo's artifacts, quick ones first.
@@ -92,7 +92,15 @@ fn suite(artifact: &Value) -> Option<Suite> {
 /// Those that run packets through the loaded program take a moment; those that
 /// bring up the lab take seconds; those that wait for a gateway to die, longest.
 fn slowness(target: &str) -> usize {
-    const SLOW_LAST: [&str; 6] = ["stages", "fixtures", "tools", "order", "lab", "e2e"];
+    const SLOW_LAST: [&str; 7] = [
+        "stages",
+        "fixtures",
+        "instructions",
+        "tools",
+        "order",
+        "lab",
+        "e2e",
+    ];
     let unknown = SLOW_LAST.len() - 1;
     SLOW_LAST
         .iter()
@@ -259,11 +267,11 @@ impl Suite {
         } else {
             step.done(format!("{} passed", counts.passed));
         }
-        let verified = output.verified().to_vec();
+        let spent = output.spent().to_vec();
         Ok(Outcome {
             counts,
             skips,
-            verified,
+            spent,
         })
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::verifier::Verified;
+use super::budgets::Spent;
 
 /// Counts of one suite or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,14 +53,14 @@ pub(crate) struct Reader {
     /// Outcome by test, as far as it was in the same line.
     outcomes: HashMap<String, String>,
     skips: BTreeMap<String, String>,
-    verified: Vec<Verified>,
+    spent: Vec<Spent>,
 }
 
 impl Reader {
     /// Takes one line; returns what to show of it while the suite runs.
     pub(crate) fn line(&mut self, line: &str) -> Option<String> {
         let line = line.trim_end();
-        self.verified.extend(Verified::parse(line));
+        self.spent.extend(Spent::parse(line));
         if let Some(counts) = line.strip_prefix("test result: ").and_then(result) {
             self.results += counts;
             self.complete = true;
@@ -105,9 +105,9 @@ impl Reader {
             .map(|(name, reason)| (name.as_str(), reason.as_str()))
     }
 
-    /// What programs cost the verifier.
-    pub(crate) fn verified(&self) -> &[Verified] {
-        &self.verified
+    /// What has a budget.
+    pub(crate) fn spent(&self) -> &[Spent] {
+        &self.spent
     }
 
     /// The counts, given whether the suite's process ended well.
