@@ -87,6 +87,15 @@ impl EndpointKey {
         Self::v4(address, 0, 0)
     }
 
+    /// The IPv4 address in the key, if it has one.
+    #[inline(always)]
+    pub const fn address(self) -> Option<u32> {
+        match self.0 & WIDE {
+            0 => Some(self.0 as u32),
+            _ => None,
+        }
+    }
+
     /// A service on an IPv6 address, which [`WideBucket`]s turned into a number.
     #[inline(always)]
     pub const fn v6(number: u32, protocol: u8, port: u16) -> Self {
@@ -137,6 +146,40 @@ impl ReverseKey {
     #[inline(always)]
     pub const fn new(instance: u32, protocol: u8, port: u16) -> Self {
         Self(VALID | instance as u64 | (port as u64) << 32 | (protocol as u64) << 48)
+    }
+}
+
+/// An address, or with a prefix length a range, as a VPC sees it: the data of
+/// `INSIDE_RANGES`.
+#[repr(C, align(4))]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Range {
+    /// The VNI's three bytes as they lie in the packet, then the IP version.
+    pub scope: u32,
+    /// The address.
+    pub address: Address,
+}
+
+impl Range {
+    /// Bits of the scope, which every prefix has in full.
+    pub const SCOPE_BITS: u32 = 32;
+
+    /// `vni` is the last word of the VXLAN header, `version` 4 or 6.
+    #[inline(always)]
+    pub const fn new(vni: u32, version: u8, address: Address) -> Self {
+        Self {
+            scope: vni & VNI_MASK | u32::from_ne_bytes([0, 0, 0, version]),
+            address,
+        }
+    }
+
+    /// The five words, in the order in which they are matched.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 5] {
+        let [a, b, c, d] = self.address;
+        [self.scope, a, b, c, d]
     }
 }
 
@@ -236,6 +279,9 @@ impl Reference {
     pub const SOURCE_NAT: u8 = 3;
     /// The VNI exists; no index.
     pub const VNI: u8 = 4;
+    /// `index` is an [`Instance`](crate::Instance) of a peered VPC: a destination, never
+    /// a source.
+    pub const PEER: u8 = 5;
 
     /// Packs kind and index.
     pub const fn new(kind: u8, index: u32) -> Self {

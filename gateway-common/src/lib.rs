@@ -26,7 +26,7 @@ pub use values::*;
 
 /// Version of everything in this crate. Pins live below a path that carries it,
 /// so an agent never adopts maps or links of another layout.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps in the BPF object.
 pub mod map {
@@ -74,6 +74,12 @@ pub mod map {
     pub const LIMITER: &str = "LIMITER";
     /// Per-CPU [`Note`](super::Note)s from a program to the step that goes on.
     pub const NOTES: &str = "NOTES";
+    /// Which addresses may be public ones of ours, one bit a hash.
+    pub const PUBLIC_FILTER: &str = "PUBLIC_FILTER";
+    /// Longest-prefix match: [`Range`](super::Range)s that are inside for a VPC.
+    pub const INSIDE_RANGES: &str = "INSIDE_RANGES";
+    /// Per-CPU [`Counter`](super::Counter) of routed packets by index of the VPC.
+    pub const ROUTED: &str = "ROUTED";
     /// Name of the read-only [`Config`](super::Config).
     pub const CONFIG: &str = "CONFIG";
 }
@@ -82,8 +88,12 @@ pub mod map {
 /// the usable next hops in turn.
 pub const UPLINK_SLOTS: u32 = 16;
 
-/// Most interfaces that one gateway can own.
+/// Most interfaces that one gateway can own; a VLAN on an interface counts as one.
 pub const MAX_INTERFACES: u32 = 8;
+
+/// Words of `PUBLIC_FILTER`: 262144 bits, so that of 10,000 public addresses' worth of
+/// hashes 4 % of the strangers look like ours.
+pub const FILTER_WORDS: u32 = 4096;
 
 /// Devices in the redirect map.
 pub const MAX_PORTS: u32 = 64;

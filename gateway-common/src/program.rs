@@ -34,8 +34,25 @@ impl Program {
         v4: "lingyun_single",
         v6: "lingyun_single_v6",
     };
-    /// The programs that interfaces can have.
-    pub const ENTRIES: [Self; 3] = [Self::PUBLIC, Self::UNDERLAY, Self::SINGLE_ARM];
+    /// For interfaces that face the public network in VLANs.
+    pub const PUBLIC_TAGGED: Self = Self {
+        v4: "lingyun_public_vlan",
+        v6: "lingyun_public_vlan_v6",
+    };
+    /// For an interface that faces the public network in VLANs and the underlay without.
+    pub const SINGLE_ARM_TAGGED: Self = Self {
+        v4: "lingyun_single_vlan",
+        v6: "lingyun_single_vlan_v6",
+    };
+
+    /// The programs that the interfaces of a gateway can have, whose public side is in
+    /// VLANs or not.
+    pub const fn entries(tagged: bool) -> [Self; 3] {
+        match tagged {
+            false => [Self::PUBLIC, Self::UNDERLAY, Self::SINGLE_ARM],
+            true => [Self::PUBLIC_TAGGED, Self::UNDERLAY, Self::SINGLE_ARM_TAGGED],
+        }
+    }
 
     /// Name in the object.
     pub const fn name(self, underlay: Underlay) -> &'static str {
@@ -58,6 +75,12 @@ macro_rules! steps {
         impl Step {
             /// All of them, in the order of their indices.
             pub const ALL: &'static [Step] = &[ $( Step::$variant, )* ];
+
+            /// Whether the packet came from the public network.
+            #[inline(always)]
+            pub const fn is_public(self) -> bool {
+                matches!(self, Self::PublicFull | Self::PublicIcmp | Self::PublicRefuse)
+            }
 
             /// The step's program.
             pub const fn program(self) -> Program {
@@ -92,6 +115,8 @@ pub enum Note {
     Reason,
     /// Longest IP packet in bytes that would have fitted.
     Mtu,
+    /// The VLAN tag that was taken off the frame, as it lay there.
+    Tag,
 }
 
 impl Note {

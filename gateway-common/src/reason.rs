@@ -55,7 +55,8 @@ macro_rules! reasons {
 reasons! {
     Passed NotOurs "not_ours" "The destination is not one of the gateway's addresses: the node's own traffic.";
     Passed NotIp "not_ip" "EtherType that the gateway does not handle, ARP for other addresses included.";
-    Passed VlanTagged "vlan_tagged" "802.1Q or 802.1ad tag on an untagged interface: left to the kernel.";
+    Passed VlanTagged "vlan_tagged" "An 802.1Q tag that is not one of our VLANs, or an 802.1ad tag: left to the kernel.";
+    Passed Untagged "untagged" "No VLAN tag where the public side is in VLANs: left to the kernel.";
     Passed L2Multicast "l2_multicast" "Ethernet broadcast or multicast other than an ARP request.";
     Passed NotVxlan "not_vxlan" "Underlay traffic to a VTEP address that is not VXLAN: BGP, BFD, SSH, ICMP.";
     Answered ArpReply "arp_reply" "ARP request for a public address, answered.";
@@ -64,7 +65,7 @@ reasons! {
     Answered InnerEchoReply "inner_echo_reply" "ICMP echo request to a virtual router, answered inside VXLAN.";
     Answered SentTooBig "sent_too_big" "The packet does not fit into the next link after the push or pop; its sender was told the MTU.";
     Answered SentTimeExceeded "sent_time_exceeded" "The TTL would reach 0; the sender was told, as traceroute expects.";
-    Dropped Truncated "truncated" "The frame ends inside a header, or its length fields say more than it has.";
+    Dropped Truncated "truncated" "The frame, or the first buffer of a jumbo frame, ends inside a header, or its length fields say more than it has.";
     Dropped IpVersion "ip_version" "The IP version does not fit the EtherType.";
     Dropped IpHeaderLength "ip_header_length" "The IPv4 header length is below 20 bytes.";
     Dropped IpOptions "ip_options" "IPv4 options on a packet for one of our addresses.";
@@ -90,6 +91,6 @@ reasons! {
     Dropped InnerNotIp "inner_not_ip" "The inner frame is neither IP nor ARP.";
     Dropped InnerArpOther "inner_arp_other" "ARP inside VXLAN that is not a request for the virtual router.";
     Dropped NoReverse "no_reverse" "No service, floating IP or route for what the instance sends: a private address never leaves.";
-    Dropped InsideRoute "inside_route" "The inner destination lies inside the VPC and the gateway has no route to it.";
+    Dropped InsideRoute "inside_route" "The inner destination lies inside the VPC or one of its peers, and nobody has it.";
     Dropped Internal "internal" "A table held an index that does not exist: a bug in the agent.";
 }

@@ -158,15 +158,15 @@ pub struct NextHop {
     pub macs: Macs,
     /// Longest IP packet in bytes.
     pub mtu: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// Its VLAN: the identifier as it lies in a tag; 0 is none.
+    pub vlan: u16,
     /// Index into `PORTS`; 0 while the next hop is not resolved.
     pub port: u32,
     /// Zero.
-    pub reserved2: [u8; 12],
+    pub reserved: [u8; 12],
 }
 
-/// An interface that the program is attached to.
+/// An interface that the program is attached to, or a VLAN of ours on it.
 #[repr(C, align(64))]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -176,8 +176,10 @@ pub struct Interface {
     pub ifindex: u32,
     /// Its MAC.
     pub mac: [u8; 6],
+    /// The VLAN's identifier as it lies in a tag; 0 is none.
+    pub vlan: u16,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 4],
     /// Its first IPv4 address, from which it tells of errors; 0 without one.
     pub v4: Address,
     /// The same for IPv6.
@@ -265,6 +267,12 @@ pub struct Config {
     pub addresses_mask: u32,
     /// How many ICMP errors each CPU may send.
     pub errors: ErrorLimit,
+    /// 1: the public side is in VLANs, see [`Interface::vlan`].
+    pub tagged: u32,
+    /// 1: frames may come in several buffers.
+    pub jumbo: u32,
+    /// Zero.
+    pub reserved: [u32; 10],
 }
 
 /// What happens to flows of tracked slots. The discriminant is the index of its counter.

@@ -75,7 +75,7 @@ mod program {
         unsafe { bpf_xdp_adjust_head(ctx, delta) == 0 }
     }
 
-    #[xdp]
+    #[xdp(frags)]
     fn generator(ctx: XdpContext) -> u32 {
         let raw = ctx.ctx;
         let (start, end) = bounds(raw);
@@ -124,19 +124,19 @@ mod program {
         xdp_action::XDP_ABORTED
     }
 
-    #[xdp]
+    #[xdp(frags)]
     fn floor_tx(_ctx: XdpContext) -> u32 {
         xdp_action::XDP_TX
     }
 
-    #[xdp]
+    #[xdp(frags)]
     fn floor_redirect(_ctx: XdpContext) -> u32 {
         FLOOR_PORTS
             .redirect(1, 0)
             .unwrap_or(xdp_action::XDP_ABORTED)
     }
 
-    #[xdp]
+    #[xdp(frags)]
     fn floor_push(ctx: XdpContext) -> u32 {
         if push(ctx.ctx) {
             xdp_action::XDP_TX
@@ -145,7 +145,7 @@ mod program {
         }
     }
 
-    #[xdp]
+    #[xdp(frags)]
     fn floor_push_redirect(ctx: XdpContext) -> u32 {
         if push(ctx.ctx) {
             FLOOR_PORTS
@@ -156,7 +156,7 @@ mod program {
         }
     }
 
-    #[xdp]
+    #[xdp(frags)]
     fn floor_pop(ctx: XdpContext) -> u32 {
         if adjust(ctx.ctx, PUSH as i32) {
             xdp_action::XDP_TX
@@ -165,7 +165,7 @@ mod program {
         }
     }
 
-    #[xdp]
+    #[xdp(frags)]
     fn floor_pop_redirect(ctx: XdpContext) -> u32 {
         if adjust(ctx.ctx, PUSH as i32) {
             FLOOR_PORTS

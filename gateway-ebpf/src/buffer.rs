@@ -14,6 +14,8 @@ use crate::{
 pub struct Buffer {
     bytes: Vec<u8>,
     head: usize,
+    /// Where the first of the driver's buffers ends: headers can be viewed up to there.
+    end_of_first: usize,
     ingress: u32,
 }
 
@@ -25,10 +27,19 @@ impl Buffer {
         bytes.resize(headroom, 0xa5);
         bytes.extend_from_slice(frame);
         Self {
+            end_of_first: bytes.len(),
             bytes,
             head: headroom,
             ingress,
         }
+    }
+
+    /// The same frame in several buffers, as jumbo frames come: so many bytes are in the
+    /// first.
+    #[must_use]
+    pub fn in_several(mut self, first: usize) -> Self {
+        self.end_of_first = self.bytes.len().min(self.head + first);
+        self
     }
 
     /// The frame as it is now.
@@ -47,13 +58,15 @@ impl Packet for Buffer {
     }
 
     fn view<T: Header>(&self, offset: usize) -> Option<&T> {
-        let bytes = self.frame().get(offset..)?.get(..size_of::<T>())?;
+        let first = &self.bytes[..self.end_of_first];
+        let bytes = first.get(self.head + offset..)?.get(..size_of::<T>())?;
         T::ref_from_bytes(bytes).ok()
     }
 
     fn view_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
-        let bytes = self.bytes[self.head..]
-            .get_mut(offset..)?
+        let first = &mut self.bytes[..self.end_of_first];
+        let bytes = first
+            .get_mut(self.head + offset..)?
             .get_mut(..size_of::<T>())?;
         T::mut_from_bytes(bytes).ok()
     }
@@ -68,6 +81,7 @@ impl Packet for Buffer {
             return Err(Reason::HeadRoom);
         }
         self.bytes.truncate(self.head + length);
+        self.end_of_first = self.end_of_first.min(self.bytes.len());
         Ok(())
     }
 

@@ -45,6 +45,8 @@ pub trait Family: Copy + Debug + Eq + 'static {
     /// An address as it lies in the packet, in native words.
     type Address: Copy + Debug + Eq;
 
+    /// Its number.
+    const VERSION: u8;
     /// EtherType as it lies in the packet.
     const KIND: u16;
     /// Bytes of the header without options or extension headers.
@@ -91,6 +93,10 @@ pub trait Family: Copy + Debug + Eq + 'static {
 
     /// Whether an address may be inside.
     fn is_inside(hull: &Hull, address: Self::Address) -> bool;
+
+    /// An address as a number whose low bits differ where addresses do, for the filter
+    /// of public addresses.
+    fn spread(address: Self::Address) -> u32;
 
     /// The seeded flow hash; `ends` holds ports and protocol.
     fn hash(seed: &[u64; 2], source: Self::Address, destination: Self::Address, ends: u64) -> u64;

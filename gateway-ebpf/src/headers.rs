@@ -63,6 +63,33 @@ impl Ethernet {
 }
 
 header! {
+    /// Ethernet II with an 802.1Q tag.
+    Tagged {
+        /// Destination, then source.
+        macs: Macs,
+        /// EtherType of the tag.
+        tag: u16,
+        /// Priority, "drop eligible", VLAN identifier.
+        control: u16,
+        /// EtherType of what follows.
+        kind: u16,
+    }
+}
+
+impl Tagged {
+    /// Bytes of the tag alone.
+    pub const TAG: usize = Self::LEN - Ethernet::LEN;
+
+    /// As [`Ethernet::set_macs`].
+    #[inline(always)]
+    pub fn set_macs(&mut self, macs: &Macs) {
+        self.macs[0] = macs[0];
+        self.macs[1] = macs[1];
+        self.macs[2] = macs[2];
+    }
+}
+
+header! {
     /// IPv4 without options (RFC 791, section 3.1).
     Ipv4 {
         /// Version and header length.

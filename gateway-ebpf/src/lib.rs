@@ -24,6 +24,7 @@ pub mod hash;
 pub mod headers;
 pub mod outer;
 pub mod packet;
+mod route;
 pub mod stages;
 
 use family::{Errors, Family, V4, V6};
@@ -34,12 +35,12 @@ use packet::{Exit, Packet, Tables, Verdict};
 use stages::{
     answer,
     balance::{self, Choice},
-    endpoint, icmp_error,
+    endpoint, hairpin, icmp_error, inside,
     parse::{self, Flow},
     refuse, reverse,
     rewrite::{self, Rewrite},
     source::{self, Sender},
-    track, tunnel, uplink,
+    track, tunnel, uplink, vlan,
     vxlan::{self, Inside, Opened},
 };
 
@@ -52,6 +53,19 @@ pub fn public<O: Outer, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Ver
     let bytes = packet.len();
     let result = to_instance::<O, P, T, false>(packet, tables);
     finish(result, tables, bytes, Step::PublicRefuse)
+}
+
+/// A frame from a public network that is in VLANs.
+#[inline(always)]
+pub fn public_tagged<O: Outer, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let bytes = packet.len();
+    if let Err(reason) = vlan::take_off(packet, tables) {
+        tables.count_reason(reason, bytes);
+        return Verdict::End(reason);
+    }
+    let result = to_instance::<O, P, T, false>(packet, tables);
+    let verdict = finish(result, tables, bytes, Step::PublicRefuse);
+    vlan::put_back(packet, tables, verdict)
 }
 
 /// A frame from the underlay.
@@ -76,10 +90,28 @@ pub fn single_arm<O: Outer, P: Packet, T: Tables>(packet: &mut P, tables: &T) ->
     }
 }
 
+/// The same where the public network is in VLANs, and the underlay is not.
+#[inline(always)]
+pub fn single_arm_tagged<O: Outer, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    match vlan::has_tag(packet) {
+        Ok(true) => public_tagged::<O, P, T>(packet, tables),
+        _ => underlay::<O, P, T>(packet, tables),
+    }
+}
+
 /// Goes on with a packet that an entry program left to a step.
 #[inline(always)]
 pub fn step<O: Outer, P: Packet, T: Tables>(step: Step, packet: &mut P, tables: &T) -> Verdict {
-    let bytes = packet.len();
+    let verdict = go_on::<O, P, T>(step, packet, tables);
+    match step.is_public() && tables.tagged() {
+        true => vlan::put_back(packet, tables, verdict),
+        false => verdict,
+    }
+}
+
+#[inline(always)]
+fn go_on<O: Outer, P: Packet, T: Tables>(step: Step, packet: &mut P, tables: &T) -> Verdict {
+    let bytes = packet.len() + vlan::bytes_taken_off(tables, step.is_public());
     match step {
         Step::PublicFull => {
             let result = to_instance::<O, P, T, true>(packet, tables);
@@ -93,12 +125,10 @@ pub fn step<O: Outer, P: Packet, T: Tables>(step: Step, packet: &mut P, tables: 
             let result = from_instance::<O, P, T, true>(packet, tables);
             finish(result, tables, bytes, Step::InsideRefuse)
         }
-        Step::InsideRoute => finish(
-            Err(Reason::InsideRoute.into()),
-            tables,
-            bytes,
-            Step::InsideRefuse,
-        ),
+        Step::InsideRoute => {
+            let result = route::from_instance::<O, P, T>(packet, tables);
+            finish(result, tables, bytes, Step::InsideRefuse)
+        }
         Step::InsideIcmp => {
             let result = icmp_from_instance::<O, P, T>(packet, tables);
             finish(result, tables, bytes, Step::InsideRefuse)
@@ -285,7 +315,7 @@ fn leave<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     send_out(packet, tables, outer, &sender, &flow)
 }
 
-/// From an instance to the public network, with the address that its flow has there.
+/// From an instance, with all that may stay inside left to the step for it.
 #[inline(always)]
 fn send_out<O: Outer, F: Family, P: Packet, T: Tables>(
     packet: &mut P,
@@ -294,9 +324,23 @@ fn send_out<O: Outer, F: Family, P: Packet, T: Tables>(
     sender: &Sender<'_>,
     flow: &Flow<F>,
 ) -> Result<u32, Exit> {
-    if reverse::stays_inside(sender.instance, flow) {
+    if reverse::stays_inside(sender.instance, flow)
+        || hairpin::may_be_ours::<F, T>(tables, flow.destination)
+    {
         return Err(Exit::Continue(Step::InsideRoute));
     }
+    leave_for_public(packet, tables, outer, sender, flow)
+}
+
+/// From an instance to the public network, with the address that its flow has there.
+#[inline(always)]
+fn leave_for_public<O: Outer, F: Family, P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    outer: &Opened<O>,
+    sender: &Sender<'_>,
+    flow: &Flow<F>,
+) -> Result<u32, Exit> {
     let nat = reverse::find(tables, sender, flow)?;
     let uplink = way_out(packet, tables, outer, flow)?;
     rewrite::apply(packet, O::INNER_IP, flow, Rewrite::from(nat))?;
@@ -324,7 +368,10 @@ fn unwrap<O: Outer, P: Packet, T: Tables>(
     uplink: &NextHop,
 ) -> Result<u32, Exit> {
     let bytes = packet.len() - O::LEN;
-    vxlan::pop::<O, P>(packet, uplink)?;
+    match tables.tagged() && uplink.vlan != 0 {
+        true => vxlan::pop_tagged::<O, P>(packet, uplink)?,
+        false => vxlan::pop::<O, P>(packet, uplink)?,
+    }
     tables.count_out(nat.counter, bytes);
     Ok(uplink.port)
 }
@@ -370,7 +417,12 @@ fn error_out<O: Outer, F: Errors, P: Packet, T: Tables>(
     sender: &Sender<'_>,
     flow: &Flow<F>,
 ) -> Result<u32, Exit> {
-    if reverse::stays_inside(sender.instance, flow) {
+    // Between instances nothing is translated. What only may be inside is looked at here:
+    // the step for routes knows nothing of quotes. An error about what took a hairpin
+    // goes out to the public network, and comes back in from there.
+    if reverse::stays_inside(sender.instance, flow)
+        && inside::find::<F, T>(tables, outer.vni, flow.destination)?.is_some()
+    {
         return Err(Exit::Continue(Step::InsideRoute));
     }
     let quote = icmp_error::quote(packet, O::INNER_IP, flow)?;

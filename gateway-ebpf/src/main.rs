@@ -11,7 +11,7 @@ mod program {
     use gateway_ebpf::{
         outer::{OverV4, OverV6},
         packet::Verdict,
-        public, single_arm, step, underlay,
+        public, public_tagged, single_arm, single_arm_tagged, step, underlay,
     };
 
     use crate::bpf::{
@@ -19,10 +19,12 @@ mod program {
         maps::{Maps, PORTS, STEPS},
     };
 
+    // All programs take frames in several buffers: those that call each other must agree.
+
     /// A program that interfaces have, over each underlay.
     macro_rules! entry {
         ($list:ident: $($name:ident over $outer:ty),*) => { $(
-            #[xdp]
+            #[xdp(frags)]
             fn $name(ctx: XdpContext) -> u32 {
                 let verdict = $list::<$outer, _, _>(&mut Frame::new(&ctx), &Maps);
                 action(&ctx, verdict)
@@ -33,7 +35,7 @@ mod program {
     /// A program that another one goes on with.
     macro_rules! step {
         ($step:ident: $($name:ident over $outer:ty),*) => { $(
-            #[xdp]
+            #[xdp(frags)]
             fn $name(ctx: XdpContext) -> u32 {
                 let verdict = step::<$outer, _, _>(Step::$step, &mut Frame::new(&ctx), &Maps);
                 action(&ctx, verdict)
@@ -42,8 +44,10 @@ mod program {
     }
 
     entry!(public: lingyun_public over OverV4, lingyun_public_v6 over OverV6);
+    entry!(public_tagged: lingyun_public_vlan over OverV4, lingyun_public_vlan_v6 over OverV6);
     entry!(underlay: lingyun_underlay over OverV4, lingyun_underlay_v6 over OverV6);
     entry!(single_arm: lingyun_single over OverV4, lingyun_single_v6 over OverV6);
+    entry!(single_arm_tagged: lingyun_single_vlan over OverV4, lingyun_single_vlan_v6 over OverV6);
     step!(PublicFull: public_full over OverV4, public_full_v6 over OverV6);
     step!(PublicIcmp: public_icmp over OverV4, public_icmp_v6 over OverV6);
     step!(PublicRefuse: public_refuse over OverV4, public_refuse_v6 over OverV6);

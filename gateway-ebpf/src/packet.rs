@@ -5,7 +5,7 @@
 
 use gateway_common::{
     Backend, Begun, Bucket, ErrorLimit, FlowKey, Instance, Interface, Limiter, Moved, NextHop,
-    Note, Reason, SourceNat, Step, TrackEvent, Tunnel, WideBucket,
+    Note, Range, Reason, SourceNat, Step, TrackEvent, Tunnel, WideBucket,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -119,6 +119,14 @@ pub trait Tables {
     fn error_limit(&self) -> ErrorLimit;
     /// What this CPU has left of them, to be changed by `use_it`.
     fn limiter<R>(&self, use_it: impl FnOnce(&mut Limiter) -> R) -> Option<R>;
+    /// A word of the filter of public addresses, see [`crate::stages::hairpin`].
+    fn public_filter(&self, word: u32) -> u64;
+    /// Whether an address is in a range that is inside for a VPC.
+    fn is_inside(&self, address: Range) -> bool;
+    /// Whether the public side is in VLANs.
+    fn tagged(&self) -> bool;
+    /// Counts a packet from an instance of one VPC to an instance of the same or another.
+    fn count_routed(&self, from: u32, to: u32, bytes: usize);
     /// Counts a packet towards an instance.
     fn count_in(&self, counter: u32, bytes: usize);
     /// Counts a packet from an instance.

@@ -7,7 +7,7 @@
 //! they pointed to.
 
 use gateway_common::{
-    Backend, Instance, Interface, MAX_INTERFACES, NextHop, SourceNat, Tunnel, map,
+    Backend, Instance, Interface, MAX_INTERFACES, NextHop, Range, SourceNat, Tunnel, map,
 };
 
 use crate::model::{Entries, Tables};
@@ -55,6 +55,12 @@ pub enum Write {
     Epoch(u32, u32),
     /// A ring slot.
     Ring(u32, u64),
+    /// A word of the filter of public addresses.
+    Filter(u32, u64),
+    /// A range that is inside, with its prefix length.
+    InsertRange(u32, Range),
+    /// A range that is not inside any more.
+    RemoveRange(u32, Range),
     /// A key's value, new or changed.
     Insert(KeyTable, u64, u64),
     /// A key that goes.
@@ -78,6 +84,13 @@ pub fn diff(now: &Tables, wanted: &Tables) -> Vec<Write> {
     list(out, &padded(now), &padded(wanted), Write::Interface);
     list(out, &now.tunnels, &wanted.tunnels, Write::Tunnel);
     list(out, &now.uplinks, &wanted.uplinks, Write::Uplink);
+    // A range counts before an instance's record sends packets to be looked at there:
+    // what nobody has yet is dropped, and does not leave.
+    let ranges = |from: &Tables, to: &Tables| -> Vec<(u32, Range)> {
+        from.ranges.difference(&to.ranges).copied().collect()
+    };
+    let fresh = ranges(wanted, now).into_iter();
+    out.extend(fresh.map(|(bits, range)| Write::InsertRange(bits, range)));
     // Records that something points to already change in place; those that go are
     // emptied last, when nothing points to them any more.
     let mut gone = Vec::new();
@@ -120,6 +133,10 @@ pub fn diff(now: &Tables, wanted: &Tables) -> Vec<Write> {
     for (table, now, wanted) in tables {
         removals(out, table, now, wanted);
     }
+    list(out, &now.filter, &wanted.filter, Write::Filter);
+    // Not while a packet may still go by an instance's old record.
+    let stale = ranges(now, wanted).into_iter();
+    gone.extend(stale.map(|(bits, range)| Write::RemoveRange(bits, range)));
     if !gone.is_empty() {
         out.push(Write::Wait);
     }
@@ -209,6 +226,13 @@ mod tests {
                 Write::Epoch(i, v) => set(&mut tables.epochs, i, v),
                 Write::Ring(i, v) => set(&mut tables.ring, i, v),
                 Write::Wait => {}
+                Write::Filter(i, v) => set(&mut tables.filter, i, v),
+                Write::InsertRange(bits, range) => {
+                    tables.ranges.insert((bits, range));
+                }
+                Write::RemoveRange(bits, range) => {
+                    tables.ranges.remove(&(bits, range));
+                }
                 Write::Insert(table, k, v) => {
                     entries(tables, table).insert(k, v);
                 }
@@ -230,30 +254,51 @@ mod tests {
     fn any_tables() -> impl Strategy<Value = Tables> {
         let numbers = || prop::collection::vec(0u32..4, 0..6);
         let entries = || prop::collection::btree_map(1u64..9, 1u64..4, 0..6);
-        (numbers(), numbers(), numbers(), entries(), entries()).prop_map(
-            |(ports, tunnels, backends, endpoints, reverse)| Tables {
-                ring: backends.iter().map(|&b| u64::from(b)).collect(),
-                epochs: ports.clone(),
-                ports,
-                tunnels: tunnels
-                    .into_iter()
-                    .map(|port| Tunnel {
-                        port,
-                        ..Tunnel::default()
-                    })
-                    .collect(),
-                backends: backends
-                    .into_iter()
-                    .map(|counter| Backend {
-                        counter,
-                        ..Backend::default()
-                    })
-                    .collect(),
-                endpoints,
-                reverse,
-                ..Tables::default()
-            },
+        let ranges = prop::collection::btree_set(0u32..6, 0..4);
+        (
+            numbers(),
+            numbers(),
+            numbers(),
+            entries(),
+            entries(),
+            ranges,
         )
+            .prop_map(
+                |(ports, tunnels, backends, endpoints, reverse, ranges)| Tables {
+                    filter: tunnels.iter().map(|&word| u64::from(word)).collect(),
+                    instances: ports
+                        .iter()
+                        .map(|&network| Instance {
+                            network,
+                            ..Instance::default()
+                        })
+                        .collect(),
+                    ranges: ranges
+                        .into_iter()
+                        .map(|vni| (56, Range::new(vni, 4, [vni, 0, 0, 0])))
+                        .collect(),
+                    ring: backends.iter().map(|&b| u64::from(b)).collect(),
+                    epochs: ports.clone(),
+                    ports,
+                    tunnels: tunnels
+                        .into_iter()
+                        .map(|port| Tunnel {
+                            port,
+                            ..Tunnel::default()
+                        })
+                        .collect(),
+                    backends: backends
+                        .into_iter()
+                        .map(|counter| Backend {
+                            counter,
+                            ..Backend::default()
+                        })
+                        .collect(),
+                    endpoints,
+                    reverse,
+                    ..Tables::default()
+                },
+            )
     }
 
     proptest! {
@@ -265,6 +310,24 @@ mod tests {
             prop_assert_eq!(diff(&now, &wanted), vec![]);
             prop_assert_eq!(&now.endpoints, &wanted.endpoints);
             prop_assert_eq!(&now.reverse, &wanted.reverse);
+            prop_assert_eq!(&now.ranges, &wanted.ranges);
+        }
+
+        /// What an instance sends inside never leaves in between: ranges are inside
+        /// before its record says so, and as long as it does.
+        #[test]
+        fn ranges_outlive_the_records_that_lead_there(now in any_tables(), wanted in any_tables()) {
+            let writes = diff(&now, &wanted);
+            let first = |wanted: fn(&Write) -> bool| writes.iter().position(wanted);
+            let last = |wanted: fn(&Write) -> bool| writes.iter().rposition(wanted);
+            let filled = first(|w| matches!(w, Write::Instance(_, i) if *i != Instance::default()));
+            if let (Some(inserted), Some(filled)) = (last(|w| matches!(w, Write::InsertRange(..))), filled) {
+                prop_assert!(inserted < filled);
+            }
+            let changed = last(|w| matches!(w, Write::Instance(_, i) if *i != Instance::default()));
+            if let (Some(changed), Some(removed)) = (changed, first(|w| matches!(w, Write::RemoveRange(..)))) {
+                prop_assert!(changed < removed);
+            }
         }
 
         /// Keys go before the records they point to are emptied, and come after

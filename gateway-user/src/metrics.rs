@@ -117,7 +117,16 @@ impl Metrics {
         });
         let floating: Vec<_> = floating.collect();
         out.packets("floating_ip", "of a floating IP, by direction", &floating)?;
-        out.bytes("floating_ip", "of a floating IP, by direction", &floating)
+        out.bytes("floating_ip", "of a floating IP, by direction", &floating)?;
+
+        let routed = self.0.vpcs.iter().flat_map(|vpc| {
+            let labels = vec![("vpc", vpc.name.clone()), ("vni", vpc.vni.to_string())];
+            directions(labels, vpc.routed)
+        });
+        let routed: Vec<_> = routed.collect();
+        let what = "routed between instances: in to those of a VPC, out from them";
+        out.packets("vpc_routed", what, &routed)?;
+        out.bytes("vpc_routed", what, &routed)
     }
 
     fn reasons(&self, out: &mut Out<'_, '_>) -> fmt::Result {

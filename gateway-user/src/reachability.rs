@@ -16,6 +16,8 @@ pub struct Reachability {
     /// The interfaces that the topology gives to this node, by name; one that is
     /// missing from the kernel is missing here.
     pub interfaces: BTreeMap<String, Interface>,
+    /// VLANs on the public interfaces, by name of the kernel's device for each.
+    pub vlans: BTreeMap<String, Vlan>,
     /// Next hops towards each tunnel endpoint, in a stable order. Empty: no route.
     pub tunnels: BTreeMap<IpAddr, Vec<NextHop>>,
     /// Next hops of the default route out of the public interfaces, in a stable order.
@@ -39,10 +41,37 @@ pub struct Interface {
     pub v6: Option<Ipv6Addr>,
 }
 
+impl Reachability {
+    /// The VLAN with this number on an interface.
+    pub fn vlan(&self, interface: &str, id: u16) -> Option<&Vlan> {
+        let mut vlans = self.vlans.values();
+        vlans.find(|vlan| vlan.parent == interface && vlan.id == id)
+    }
+}
+
+/// A VLAN on an interface of the node, such as `eth0.100`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Vlan {
+    /// The interface that it is on, one of [`Reachability::interfaces`].
+    pub parent: String,
+    /// 802.1Q identifier.
+    pub id: u16,
+    /// MAC.
+    pub mac: Mac,
+    /// MTU in bytes, IP header on.
+    pub mtu: u32,
+    /// Administratively up and with carrier.
+    pub up: bool,
+    /// Its first IPv4 address that reaches beyond the link.
+    pub v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub v6: Option<Ipv6Addr>,
+}
+
 /// One next hop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextHop {
-    /// Outgoing interface, one of [`Reachability::interfaces`].
+    /// Outgoing interface, one of [`Reachability::interfaces`] or [`Reachability::vlans`].
     pub interface: String,
     /// Address of the neighbour: the router's, or the destination's own when on-link.
     pub address: IpAddr,

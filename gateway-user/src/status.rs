@@ -43,6 +43,9 @@ pub struct Status {
     pub load_balancers: Vec<LoadBalancer>,
     /// Floating IPs, in the order of the topology.
     pub floating_ips: Vec<FloatingIp>,
+    /// VPCs, in the order of the topology. (Agents before ABI 3 do not tell.)
+    #[serde(default)]
+    pub vpcs: Vec<Vpc>,
     /// The node's interfaces, in the order of the topology.
     pub interfaces: Vec<Interface>,
     /// Next hops to the public network.
@@ -119,6 +122,19 @@ pub struct FloatingIp {
     pub address: IpAddr,
     /// What it carried.
     pub traffic: Traffic,
+}
+
+/// A VPC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vpc {
+    /// Name.
+    pub name: String,
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// VPCs that it is peered with.
+    pub peers: Vec<String>,
+    /// What was routed between instances: `in` to the VPC's, `out` from them.
+    pub routed: Traffic,
 }
 
 /// Packets and bytes since the agent loaded the program. Bytes count from the

@@ -60,6 +60,7 @@ fn addresses(hops: &[NextHop]) -> Vec<String> {
 fn wanted() -> Wanted {
     Wanted {
         public: BTreeSet::from(["public".into()]),
+        public_vlans: BTreeSet::new(),
         underlay: BTreeSet::from(["underlay".into()]),
         endpoints: [ip("10.0.1.1"), ip("10.0.11.9")].into(),
         outward_v4: true,

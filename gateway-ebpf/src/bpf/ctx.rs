@@ -4,11 +4,13 @@ use core::ptr::NonNull;
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
 use gateway_common::Reason;
 use gateway_ebpf::packet::{Header, Packet};
+
+use super::maps::jumbo;
 
 /// A frame as XDP hands it over.
 pub(crate) struct Frame {
@@ -69,6 +71,11 @@ impl Frame {
 impl Packet for Frame {
     #[inline(always)]
     fn len(&self) -> usize {
+        if jumbo() {
+            // Views are of the first buffer, which holds the headers; the frame is longer.
+            // SAFETY: a valid context.
+            return unsafe { bpf_xdp_get_buff_len(self.ctx) } as usize;
+        }
         self.end - self.start
     }
 

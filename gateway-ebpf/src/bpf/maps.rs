@@ -5,12 +5,15 @@ use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     helpers::bpf_jiffies64,
     macros::map,
-    maps::{Array, DevMap, LruHashMap, PerCpuArray, ProgramArray},
+    maps::{
+        Array, DevMap, LruHashMap, PerCpuArray, ProgramArray,
+        lpm_trie::{Key, LpmTrie},
+    },
 };
 use gateway_common::{
-    Backend, Begun, Bucket, Config, Counter, ErrorLimit, FlowKey, Instance, Interface, Limiter,
-    MAX_INTERFACES, MAX_PORTS, Moved, NextHop, Note, Reason, ReasonCount, SourceNat, Step,
-    TrackEvent, Tunnel, UPLINK_SLOTS, WideBucket,
+    Backend, Begun, Bucket, Config, Counter, ErrorLimit, FILTER_WORDS, FlowKey, Instance,
+    Interface, Limiter, MAX_INTERFACES, MAX_PORTS, Moved, NextHop, Note, Range, Reason,
+    ReasonCount, SourceNat, Step, TrackEvent, Tunnel, UPLINK_SLOTS, WideBucket,
 };
 use gateway_ebpf::packet::Tables;
 
@@ -42,6 +45,12 @@ static SOURCE_NATS: Array<SourceNat> = Array::with_max_entries(1, SHARED);
 static UPLINKS: Array<NextHop> = Array::with_max_entries(UPLINK_SLOTS, SHARED);
 #[map]
 static INTERFACES: Array<Interface> = Array::with_max_entries(MAX_INTERFACES, SHARED);
+#[map]
+static PUBLIC_FILTER: Array<u64> = Array::with_max_entries(FILTER_WORDS, SHARED);
+#[map]
+static INSIDE_RANGES: LpmTrie<[u32; 5], u32> = LpmTrie::with_max_entries(1, 0);
+#[map]
+static ROUTED: PerCpuArray<Counter> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -78,6 +87,9 @@ static CONFIG: Config = Config {
         most: 0,
         reserved: 0,
     },
+    tagged: 0,
+    jumbo: 0,
+    reserved: [0; 10],
 };
 
 /// All maps of the program.
@@ -90,6 +102,12 @@ macro_rules! config {
         // SAFETY: a field of a static.
         unsafe { (&raw const CONFIG.$($field)+).read_volatile() }
     };
+}
+
+/// Whether frames may come in several buffers.
+#[inline(always)]
+pub(crate) fn jumbo() -> bool {
+    config!(jumbo) != 0
 }
 
 impl Tables for Maps {
@@ -227,6 +245,48 @@ impl Tables for Maps {
             cost: config!(errors.cost),
             most: config!(errors.most),
             reserved: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn public_filter(&self, word: u32) -> u64 {
+        PUBLIC_FILTER.get(word).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn is_inside(&self, address: Range) -> bool {
+        const BITS: u32 = Range::SCOPE_BITS + 128;
+        let [scope, a, b, c, d] = address.words();
+        let pair = |low: u32, high: u32| low as u64 | (high as u64) << 32;
+        // Whole words on the stack: the key's own type is packed, and the compiler would
+        // store two of its fields at once across a word's border.
+        let key = [pair(BITS, scope), pair(a, b), pair(c, d)];
+        // SAFETY: as long as a key, any bytes are one, and it needs no alignment.
+        let key = unsafe { &*key.as_ptr().cast::<Key<[u32; 5]>>() };
+        INSIDE_RANGES.get(key).is_some()
+    }
+
+    #[inline(always)]
+    fn tagged(&self) -> bool {
+        config!(tagged) != 0
+    }
+
+    #[inline(always)]
+    fn count_routed(&self, from: u32, to: u32, bytes: usize) {
+        if let Some(count) = ROUTED.get_ptr_mut(from) {
+            // SAFETY: the pointer is to this CPU's own record, and a program is not
+            // interrupted by another one on its CPU.
+            unsafe {
+                (*count).out_packets += 1;
+                (*count).out_bytes += bytes as u64;
+            }
+        }
+        if let Some(count) = ROUTED.get_ptr_mut(to) {
+            // SAFETY: as above.
+            unsafe {
+                (*count).in_packets += 1;
+                (*count).in_bytes += bytes as u64;
+            }
         }
     }
 

@@ -20,6 +20,7 @@ pub struct V4;
 impl Family for V4 {
     type Address = u32;
 
+    const VERSION: u8 = 4;
     const KIND: u16 = Ethernet::IPV4;
     const LEN: usize = Ipv4::LEN;
     const ICMP: u8 = Ipv4::ICMP;
@@ -103,6 +104,11 @@ impl Family for V4 {
     #[inline(always)]
     fn is_inside(&[a, mask_a, b, mask_b]: &Hull, address: u32) -> bool {
         address & mask_a == a || address & mask_b == b
+    }
+
+    #[inline(always)]
+    fn spread(address: u32) -> u32 {
+        hash::spread(address as u64)
     }
 
     #[inline(always)]

@@ -21,6 +21,7 @@ impl Family for V6 {
     /// Two words are loaded and compared faster than four.
     type Address = [u64; 2];
 
+    const VERSION: u8 = 6;
     const KIND: u16 = Ethernet::IPV6;
     const LEN: usize = Ipv6::LEN;
     const ICMP: u8 = Ipv6::ICMP;
@@ -115,6 +116,11 @@ impl Family for V6 {
             mask_a as u64 | (mask_b as u64) << 32,
         );
         address[0] & mask == prefix
+    }
+
+    #[inline(always)]
+    fn spread([a, b]: [u64; 2]) -> u32 {
+        hash::spread(a.rotate_left(32) ^ b)
     }
 
     #[inline(always)]

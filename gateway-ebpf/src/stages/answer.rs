@@ -2,7 +2,7 @@
 
 use gateway_common::{MAX_INTERFACES, Reason, macs};
 
-use super::{parse::Flow, source, vxlan::Opened};
+use super::{parse::Flow, source, vlan, vxlan::Opened};
 use crate::{
     IP, checksum,
     family::{Family, V4},
@@ -23,7 +23,8 @@ pub fn arp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Reason, R
     if V4::endpoint_at(tables, target).is_none() {
         return Err(Reason::NotIp);
     }
-    let mac = own_mac(tables, packet.ingress()).ok_or(Reason::NotIp)?;
+    let vlan = vlan::of_arrival(tables);
+    let mac = own_mac(tables, packet.ingress(), vlan).ok_or(Reason::NotIp)?;
     arp_reply(packet, 0, mac)?;
     Ok(Reason::ArpReply)
 }
@@ -92,13 +93,13 @@ fn arp_reply<P: Packet>(packet: &mut P, at: usize, mac: [u8; 6]) -> Result<(), R
     Ok(())
 }
 
-/// MAC of the interface that a frame came in by.
+/// MAC of the interface, or of the VLAN on it, that a frame came in by.
 #[inline(always)]
-fn own_mac<T: Tables>(tables: &T, ifindex: u32) -> Option<[u8; 6]> {
+fn own_mac<T: Tables>(tables: &T, ifindex: u32, vlan: u16) -> Option<[u8; 6]> {
     let mut slot = 0;
     while slot < MAX_INTERFACES {
         let interface = tables.interface(slot)?;
-        if interface.ifindex == ifindex {
+        if interface.ifindex == ifindex && interface.vlan == vlan {
             return Some(interface.mac);
         }
         slot += 1;

@@ -3,7 +3,9 @@
 pub mod answer;
 pub mod balance;
 pub mod endpoint;
+pub mod hairpin;
 pub mod icmp_error;
+pub mod inside;
 pub mod limit;
 pub mod parse;
 pub mod refuse;
@@ -13,4 +15,5 @@ pub mod source;
 pub mod track;
 pub mod tunnel;
 pub mod uplink;
+pub mod vlan;
 pub mod vxlan;

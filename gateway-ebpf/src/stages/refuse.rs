@@ -6,7 +6,7 @@
 
 use gateway_common::{MAX_INTERFACES, Note, Reason};
 
-use super::{limit, parse::Flow, source, vxlan::Opened};
+use super::{limit, parse::Flow, source, vlan, vxlan::Opened};
 use crate::{
     IP, checksum,
     family::Errors,
@@ -66,7 +66,7 @@ pub fn outside<F: Errors, P: Packet, T: Tables>(
     let flow = F::parse(packet, IP)?;
     let refusal = may_answer(packet, IP, tables, &flow)?;
     let quote = Quote::cut(packet, IP, &flow)?;
-    let own = own_address::<F, T>(tables, packet.ingress());
+    let own = own_address::<F, T>(tables, packet.ingress(), vlan::of_arrival(tables));
     let from = own.unwrap_or(flow.destination);
     tell(packet, IP, &flow, from, (refusal, quote))?;
     Ok(refusal.sent())
@@ -116,13 +116,13 @@ fn may_answer<F: Errors, P: Packet, T: Tables>(
     }
 }
 
-/// Our own address at the interface that a packet came in by.
+/// Our own address at the interface, or the VLAN on it, that a packet came in by.
 #[inline(always)]
-fn own_address<F: Errors, T: Tables>(tables: &T, ifindex: u32) -> Option<F::Address> {
+fn own_address<F: Errors, T: Tables>(tables: &T, ifindex: u32, vlan: u16) -> Option<F::Address> {
     let mut slot = 0;
     while slot < MAX_INTERFACES {
         let interface = tables.interface(slot)?;
-        if interface.ifindex == ifindex {
+        if interface.ifindex == ifindex && interface.vlan == vlan {
             return F::address_of(interface);
         }
         slot += 1;

@@ -46,6 +46,13 @@ impl<'t> Rewrite<'t> {
         }
     }
 
+    /// The same where another rewrite takes the hop off already.
+    #[inline(always)]
+    pub fn at_the_same_hop(self) -> Self {
+        let l3_delta = checksum::add(self.l3_delta, !checksum::TTL_DELTA);
+        Self { l3_delta, ..self }
+    }
+
     /// From the public address that a flow knows.
     #[inline(always)]
     pub fn from(nat: &'t SourceNat) -> Self {

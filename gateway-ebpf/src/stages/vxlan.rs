@@ -6,7 +6,7 @@ use super::parse::Flow;
 use crate::{
     family::Family,
     hash,
-    headers::{Ethernet, Vxlan},
+    headers::{Ethernet, Tagged, Vxlan},
     outer::Outer,
     packet::{Packet, Tables},
 };
@@ -68,6 +68,18 @@ pub fn push<O: Outer, F: Family, P: Packet>(
         hash::source_port(hash),
         inside.vni,
     )
+}
+
+/// Unwraps the frame and sends it to a next hop in a VLAN.
+#[inline(always)]
+pub fn pop_tagged<O: Outer, P: Packet>(packet: &mut P, next_hop: &NextHop) -> Result<(), Reason> {
+    packet.pop(O::LEN - Tagged::TAG)?;
+    // What the frame is lies where it has to already.
+    let header = packet.need_mut::<Tagged>(0)?;
+    header.set_macs(&next_hop.macs);
+    header.tag = Ethernet::VLAN;
+    header.control = next_hop.vlan;
+    Ok(())
 }
 
 /// Unwraps the frame and sends it to a next hop.

@@ -20,6 +20,9 @@ pub(super) fn follow<'t>(
         ("the interfaces of the gateway", {
             (&gateway.public, &gateway.underlay) != (&wanted.public, &wanted.underlay)
         }),
+        ("the vlan of the gateway", {
+            gateway.public_vlans != wanted.public_vlans
+        }),
         ("the vtep of the gateway", gateway.vtep != wanted.vtep),
     ];
     let changed: Vec<_> = changes
@@ -40,6 +43,7 @@ pub(super) fn summary(before: &Topology, after: &Topology) -> String {
     let counts = [
         ("hosts", before.hosts.len(), after.hosts.len()),
         ("VPCs", before.vpcs.len(), after.vpcs.len()),
+        ("peerings", before.peerings.len(), after.peerings.len()),
         (
             "instances",
             before.instances().count(),
@@ -116,6 +120,10 @@ mod tests {
             (
                 |new| new.gateways[0].underlay.push("eth7".into()),
                 "the interfaces of the gateway cannot change",
+            ),
+            (
+                |new| new.gateways[0].public_vlans.push(7),
+                "the vlan of the gateway cannot change",
             ),
             (
                 |new| new.gateways[0].vtep = [10, 9, 9, 9].into(),

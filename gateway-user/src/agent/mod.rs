@@ -6,6 +6,7 @@
 mod change;
 mod file;
 mod node;
+mod offload;
 mod plan;
 mod preflight;
 mod readiness;
@@ -82,6 +83,10 @@ pub async fn run(settings: Settings) -> Result<()> {
     let wanted = Wanted::new(&settings.topology, &settings.gateway);
     let watcher = Watcher::start(wanted).await?;
     preflight::interfaces(&settings.gateway, &watcher.subscribe().borrow())?;
+    let found = Arc::clone(&watcher.subscribe().borrow());
+    for warning in preflight::warnings(&settings.topology, &settings.gateway, &found) {
+        log::warn!("{}: {warning}", settings.gateway.name);
+    }
     let mut reach = watcher.subscribe();
     settle(&mut reach).await;
 

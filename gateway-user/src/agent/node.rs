@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use gateway_common::{Reason, ReasonCount, TrackEvent};
+use gateway_common::{Counter, Reason, ReasonCount, TrackEvent};
 use tokio::task::JoinHandle;
 
 use super::{
@@ -53,6 +53,7 @@ struct State {
 #[derive(Default)]
 struct Carried {
     counters: Vec<Traffic>,
+    routed: Vec<Traffic>,
     reasons: BTreeMap<Reason, ReasonCount>,
     track_events: [u64; TrackEvent::COUNT],
 }
@@ -226,7 +227,7 @@ impl Node {
         let old = state.datapath.take();
         state.plan = plan;
         if let Some(old) = &old {
-            state.carried.add(old, &state.tables)?;
+            state.carried.add(old)?;
         }
         let attached = attach_all(&mut new, &state.plan.gateway, self.mode, reach);
         if let Some(logs) = state.logs.take() {
@@ -303,7 +304,14 @@ impl State {
             let is_new = matches!(before, None | Some(Label::None)) && *label != Label::None;
             if is_new {
                 datapath.clear_counter(index)?;
-                self.carried.clear(index);
+                clear(&mut self.carried.counters, index);
+            }
+        }
+        for (index, &vni) in (0..).zip(&wanted.networks) {
+            let before = self.tables.networks.get(index as usize);
+            if vni != 0 && before != Some(&vni) {
+                datapath.clear_routed(index)?;
+                clear(&mut self.carried.routed, index);
             }
         }
         datapath.apply(writes)
@@ -341,12 +349,35 @@ impl State {
             .datapath
             .as_ref()
             .context("the agent is giving the node back")?;
-        let counters = datapath.counters()?;
-        let mut traffic: Vec<_> = counters.iter().map(Traffic::from).collect();
-        for (now, before) in traffic.iter_mut().zip(&self.carried.counters) {
-            *now += *before;
-        }
-        Ok(traffic)
+        Ok(total(&datapath.counters()?, &self.carried.counters))
+    }
+
+    fn routed(&self, datapath: &Datapath) -> Result<Vec<Traffic>> {
+        Ok(total(&datapath.routed()?, &self.carried.routed))
+    }
+}
+
+/// What is counted now and was counted before, by index.
+fn total(now: &[Counter], before: &[Traffic]) -> Vec<Traffic> {
+    let mut traffic: Vec<_> = now.iter().map(Traffic::from).collect();
+    for (now, before) in traffic.iter_mut().zip(before) {
+        *now += *before;
+    }
+    traffic
+}
+
+/// Adds what a data path counted to what was counted before.
+fn carry(sums: &mut Vec<Traffic>, counters: &[Counter]) {
+    sums.resize(counters.len().max(sums.len()), Traffic::default());
+    for (sum, counter) in sums.iter_mut().zip(counters) {
+        *sum += Traffic::from(counter);
+    }
+}
+
+/// Forgets what an index stood for.
+fn clear(sums: &mut [Traffic], index: u32) {
+    if let Some(traffic) = sums.get_mut(index as usize) {
+        *traffic = Traffic::default();
     }
 }
 
@@ -365,15 +396,9 @@ impl State {
 
 impl Carried {
     /// Adds what a data path counted that is about to go.
-    fn add(&mut self, datapath: &Datapath, tables: &Tables) -> Result<()> {
-        let counters = datapath.counters()?;
-        self.counters.resize(
-            tables.labels.len().max(self.counters.len()),
-            Traffic::default(),
-        );
-        for (sum, counter) in self.counters.iter_mut().zip(&counters) {
-            *sum += Traffic::from(counter);
-        }
+    fn add(&mut self, datapath: &Datapath) -> Result<()> {
+        carry(&mut self.counters, &datapath.counters()?);
+        carry(&mut self.routed, &datapath.routed()?);
         for (reason, count) in datapath.reasons()? {
             let sum = self.reasons.entry(reason).or_default();
             sum.packets += count.packets;
@@ -383,13 +408,6 @@ impl Carried {
             *sum += count;
         }
         Ok(())
-    }
-
-    /// Forgets what an index stood for.
-    fn clear(&mut self, index: u32) {
-        if let Some(traffic) = self.counters.get_mut(index as usize) {
-            *traffic = Traffic::default();
-        }
     }
 }
 
@@ -421,6 +439,7 @@ impl Source for Node {
             reachability: &reachability,
             tables: &state.tables,
             counters: &counters,
+            routed: &state.routed(datapath)?,
             reasons: &reasons,
             attached: &attached.collect::<Vec<_>>(),
             announced: state.announced.iter().copied().collect(),

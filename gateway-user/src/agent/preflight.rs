@@ -2,7 +2,13 @@
 
 use anyhow::{Result, bail};
 
-use crate::{config::Gateway, reachability::Reachability, status};
+use super::offload;
+use crate::{
+    config::{Gateway, Topology},
+    model,
+    reachability::Reachability,
+    status,
+};
 
 /// Capabilities by their bit (linux/capability.h).
 const NET_ADMIN: (u32, &str) = (12, "CAP_NET_ADMIN");
@@ -62,6 +68,83 @@ pub(super) fn interfaces(gateway: &Gateway, reach: &Reachability) -> Result<()> 
     )
 }
 
+/// What will not work as the topology says, though the agent can run: one sentence each.
+pub(super) fn warnings(
+    topology: &Topology,
+    gateway: &Gateway,
+    reach: &Reachability,
+) -> Vec<String> {
+    let mut warnings = small_underlay(topology, gateway, reach);
+    // Unreadable only where /proc is not mounted.
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    warnings.extend(jumbo_redirect(reach, release.trim()));
+    warnings.extend(missing_vlans(gateway, reach));
+    if gateway.public_vlans.is_empty() {
+        return warnings;
+    }
+    for name in &gateway.public {
+        // What cannot be asked has no such offload.
+        if offload::takes_tags_off(name).unwrap_or(false) {
+            warnings.push(format!(
+                "{name} takes VLAN tags off before XDP sees the frames, which are then passed \
+                 as untagged: switch it off with `ethtool -K {name} rxvlan off`"
+            ));
+        }
+    }
+    warnings
+}
+
+/// The first kernel that redirects frames in several buffers.
+const JUMBO_REDIRECT: (u32, u32) = (6, 3);
+
+/// Jumbo frames on a kernel that drops them behind our back.
+fn jumbo_redirect(reach: &Reachability, release: &str) -> Option<String> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next()?.parse().ok();
+    let version: (u32, u32) = (number()?, number()?);
+    (model::has_jumbo(reach) && version < JUMBO_REDIRECT).then(|| {
+        format!(
+            "frames that the driver puts into several buffers are dropped by this kernel \
+             ({release}; 6.3 redirects them): lower the MTU of the interfaces, to 3498 or less \
+             on most drivers, or take a later kernel"
+        )
+    })
+}
+
+/// Interfaces whose packets are smaller than the topology promises.
+fn small_underlay(topology: &Topology, gateway: &Gateway, reach: &Reachability) -> Vec<String> {
+    let promised = topology.underlay_mtu;
+    let known = gateway.underlay.iter().filter_map(|name| {
+        let mtu = reach.interfaces.get(name)?.mtu;
+        Some((name, mtu)).filter(|_| mtu < promised)
+    });
+    known
+        .map(|(name, mtu)| {
+            format!(
+                "the MTU of {name} is {mtu}, and underlay_mtu says {promised}: larger packets \
+                 are refused; raise it with `ip link set {name} mtu {promised}`"
+            )
+        })
+        .collect()
+}
+
+/// VLANs that the kernel has no device for, and so no routes and no neighbours.
+pub(super) fn missing_vlans(gateway: &Gateway, reach: &Reachability) -> Vec<String> {
+    let pairs = gateway
+        .public
+        .iter()
+        .flat_map(|name| gateway.public_vlans.iter().map(move |&id| (name, id)));
+    let missing = pairs.filter(|(name, id)| reach.vlan(name, *id).is_none());
+    missing
+        .map(|(name, id)| {
+            format!(
+                "VLAN {id} on {name} has no device, and so no routes: `ip link add link {name} \
+                 name {name}.{id} type vlan id {id}`"
+            )
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,10 +169,67 @@ mod tests {
     }
 
     #[test]
+    fn a_small_underlay_and_missing_vlans_are_told() {
+        let text = std::fs::read_to_string("../topologies/minimal.yaml").unwrap();
+        let vlans = text.replace("interface: eth0", "interface: eth0, vlan: [100, 200]");
+        let topology = crate::config::parse("x", &vlans).unwrap().topology;
+        let gateway = &topology.gateways[0];
+        let mut reach = Reachability::default();
+        let interface = crate::reachability::Interface {
+            ifindex: 2,
+            mac: Default::default(),
+            mtu: 1500,
+            up: true,
+            v4: None,
+            v6: None,
+        };
+        reach.interfaces.insert("eth1".into(), interface);
+        let vlan = crate::reachability::Vlan {
+            parent: "eth0".into(),
+            id: 200,
+            mac: Default::default(),
+            mtu: 1500,
+            up: true,
+            v4: None,
+            v6: None,
+        };
+        reach.vlans.insert("outside".into(), vlan);
+        let said = warnings(&topology, gateway, &reach).join("\n");
+        assert!(
+            said.contains("MTU of eth1 is 1500, and underlay_mtu says 1600"),
+            "{said}"
+        );
+        assert!(
+            said.contains("name eth0.100 type vlan id 100") && !said.contains("200"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn jumbo_frames_need_a_kernel_that_redirects_them() {
+        let mut reach = Reachability::default();
+        let interface = crate::reachability::Interface {
+            ifindex: 2,
+            mac: Default::default(),
+            mtu: 9000,
+            up: true,
+            v4: None,
+            v6: None,
+        };
+        reach.interfaces.insert("eth1".into(), interface);
+        let warns = |reach: &Reachability, release| jumbo_redirect(reach, release).is_some();
+        assert!(warns(&reach, "6.1.0-28-amd64") && warns(&reach, "5.15.0"));
+        assert!(!warns(&reach, "6.3.0") && !warns(&reach, "6.12.57+deb13-amd64"));
+        assert!(!warns(&reach, "7.0.1") && !warns(&reach, ""));
+        assert!(!warns(&Reachability::default(), "6.1.0"));
+    }
+
+    #[test]
     fn missing_interfaces_are_named() {
         let gateway = Gateway {
             name: "gw1".into(),
             public: vec!["eth0".into()],
+            public_vlans: vec![],
             underlay: vec!["eth1".into()],
             vtep: [10, 0, 0, 11].into(),
         };

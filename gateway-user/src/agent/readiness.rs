@@ -31,6 +31,7 @@ pub(super) fn missing(
         missing.push(format!(
             "there is no route to the public network by {public}"
         ));
+        missing.extend(super::preflight::missing_vlans(gateway, reach));
     } else if !reach.uplinks.iter().any(NextHop::is_usable) {
         missing.push(format!(
             "no router answers on the public side: {}",
@@ -80,11 +81,14 @@ mod tests {
     fn site() -> Topology {
         Topology {
             anycast_vtep: [10, 0, 0, 100].into(),
+            underlay_mtu: 1600,
+            peerings: vec![],
             seed: [0; 2],
             icmp_errors_per_second: 1_000,
             gateways: vec![Gateway {
                 name: "gw1".into(),
                 public: vec!["eth0".into()],
+                public_vlans: vec![],
                 underlay: vec!["eth1".into()],
                 vtep: [10, 0, 0, 11].into(),
             }],
@@ -125,6 +129,7 @@ mod tests {
             interfaces: ["eth0", "eth1"]
                 .map(|name| (name.into(), interface.clone()))
                 .into(),
+            vlans: BTreeMap::new(),
             tunnels: BTreeMap::from([
                 ([10, 0, 1, 2].into(), vec![hop("eth1", 1)]),
                 ([10, 0, 2, 2].into(), vec![]),

@@ -205,11 +205,14 @@ mod tests {
         let gateway = |name: &&str| Gateway {
             name: (*name).into(),
             public: vec!["eth0".into()],
+            public_vlans: vec![],
             underlay: vec!["eth1".into()],
             vtep: [10, 0, 0, 11].into(),
         };
         Topology {
             anycast_vtep: [10, 0, 0, 100].into(),
+            underlay_mtu: 1600,
+            peerings: vec![],
             seed: [0; 2],
             icmp_errors_per_second: 1_000,
             gateways: gateways.iter().map(gateway).collect(),

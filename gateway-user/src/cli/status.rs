@@ -64,6 +64,7 @@ fn render(status: &Status) -> String {
     for section in [
         services(status),
         floating_ips(status),
+        vpcs(status),
         interfaces(status),
         next_hops(status),
         reasons(status),
@@ -150,6 +151,17 @@ fn floating_ips(status: &Status) -> Table {
     for floating in &status.floating_ips {
         let name = format!("{} {}/{}", floating.ip, floating.vpc, floating.instance);
         table.row(PLAIN, traffic_row(name, String::new(), floating.traffic));
+    }
+    table
+}
+
+/// VPCs with traffic between instances that the gateway routed.
+fn vpcs(status: &Status) -> Table {
+    let mut table = Table::numbers(["ROUTED INSIDE", "", "IN PKT", "IN", "OUT PKT", "OUT"]);
+    let used = |traffic: Traffic| traffic != Traffic::default();
+    for vpc in status.vpcs.iter().filter(|vpc| used(vpc.routed)) {
+        let name = format!("{} {}", vpc.name, vpc.vni);
+        table.row(PLAIN, traffic_row(name, String::new(), vpc.routed));
     }
     table
 }

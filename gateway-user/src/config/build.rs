@@ -21,6 +21,10 @@ pub(super) fn build(document: &Document) -> Option<Topology> {
     let anycast_vtep = document.anycast_vtep.as_ref()?.0;
     Some(Topology {
         anycast_vtep: anycast_vtep.into(),
+        underlay_mtu: document
+            .underlay_mtu
+            .or_default(|| Number(defaults::UNDERLAY_MTU))?
+            .0,
         seed: document
             .secret
             .or_default(|| Secret(defaults::seed(anycast_vtep)))?
@@ -45,6 +49,17 @@ pub(super) fn build(document: &Document) -> Option<Topology> {
             .vpcs()
             .iter()
             .map(|v| vpc(v, &names, silent))
+            .collect::<Option<_>>()?,
+        peerings: document
+            .peerings
+            .entries()
+            .iter()
+            .map(|peering| {
+                let [a, b] = peering.vpcs.entries() else {
+                    return None;
+                };
+                Some([names.vpc_at(a, silent)?, names.vpc_at(b, silent)?])
+            })
             .collect::<Option<_>>()?,
         load_balancers: names
             .services()
@@ -92,10 +107,15 @@ fn gateway(gateway: &At<document::Gateway>) -> Option<Gateway> {
                 .collect(),
         )
     };
-    let underlay = gateway.underlay.as_ref()?;
+    let (public, underlay) = (gateway.public.as_ref()?, gateway.underlay.as_ref()?);
+    let vlans = match &public.vlan {
+        None => &[][..],
+        Some(vlans) => &vlans.as_ref()?.0,
+    };
     Some(Gateway {
         name: gateway.name.as_ref()?.0.clone(),
-        public: interfaces(&gateway.public.as_ref()?.interface)?,
+        public: interfaces(&public.interface)?,
+        public_vlans: vlans.iter().map(|vlan| vlan.get()).collect(),
         underlay: interfaces(&underlay.interface)?,
         vtep: underlay.vtep.as_ref()?.0.into(),
     })

@@ -9,6 +9,8 @@ use super::{document::Vpc, list::Entries, topology::Mac};
 /// ICMP errors that a CPU sends at most in a second: as many as Linux does
 /// (`net.ipv4.icmp_msgs_per_sec`).
 pub(super) const ICMP_ERRORS_PER_SECOND: u32 = 1_000;
+/// MTU of the underlay, in bytes.
+pub(super) const UNDERLAY_MTU: u32 = 1500;
 
 /// The virtual router's address in a subnet: the first that a machine can have.
 pub(super) fn router(subnet: Ipv4Net) -> Ipv4Addr {

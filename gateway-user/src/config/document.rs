@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::{
     choice::{Affinity, Switch, Time},
     list::{List, OneOrMore},
-    number::{Anything, ErrorRate, Flows, Mtu, Port, Version, Vni, Weight},
+    number::{Anything, ErrorRate, Flows, Mtu, Port, Version, Vlan, Vni, Weight},
     problem::Problems,
     read::{At, Maybe, Must, Read, record},
     scalar::{Address, Interface, Listen, MacAddress, Name, Prefix, Scalar, Secret},
@@ -41,6 +41,8 @@ record! {
         hosts: Must<List<Host, 1>>,
         /// Tenant networks.
         vpcs: Must<List<Vpc, 1>>,
+        /// VPCs that reach each other, in pairs.
+        peerings: Maybe<List<Peering, 0>>,
         /// Load-balanced services.
         load_balancers: Maybe<List<LoadBalancer, 0>>,
         /// Public addresses that stand for one instance each, both ways (1:1 NAT).
@@ -68,6 +70,9 @@ record! {
     PublicSide = "the public side", "{ interface: eth0 }" {
         /// Interface, or a list of them.
         interface: Must<OneOrMore<Interface>>,
+        /// The public network's VLAN (802.1Q) on these interfaces, or a list of them.
+        /// Only frames with these tags are the gateway's then. If left out: untagged.
+        vlan: Maybe<OneOrMore<Vlan>>,
     }
 
     /// Where a gateway meets the underlay.
@@ -101,6 +106,12 @@ record! {
         subnets: Must<List<Subnet, 1>>,
         /// VMs.
         instances: Maybe<List<Instance, 0>>,
+    }
+
+    /// Two VPCs whose instances reach each other through the gateways. Not transitive.
+    Peering = "a peering", "{ vpcs: [shop, office] }" {
+        /// The names of both. Their ranges may not overlap.
+        vpcs: Must<List<Name, 1>>,
     }
 
     /// A subnet of a VPC.

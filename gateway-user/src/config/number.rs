@@ -16,6 +16,8 @@ pub(super) struct Number<const MIN: u32, const MAX: u32>(pub(super) u32);
 
 /// A VXLAN network identifier: 24 bits, and 0 is not one.
 pub(super) type Vni = Number<1, 0xff_ffff>;
+/// An 802.1Q VLAN; 0 and 4095 are none.
+pub(super) type Vlan = Number<1, 4094>;
 /// A TCP or UDP port.
 pub(super) type Port = Number<1, 0xffff>;
 /// A backend's share.

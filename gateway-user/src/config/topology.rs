@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Topology {
     /// The VTEP that all gateways share; hosts send everything there.
     pub anycast_vtep: IpAddr,
+    /// MTU of the underlay in bytes.
+    pub underlay_mtu: u32,
     /// Seed of the flow hash, the same on every gateway.
     pub seed: [u64; 2],
     /// ICMP errors that each CPU of a gateway sends at most in a second.
@@ -21,6 +23,8 @@ pub struct Topology {
     pub hosts: Vec<Host>,
     /// Tenant networks.
     pub vpcs: Vec<Vpc>,
+    /// Which of them reach each other: pairs of indices, disjoint ranges.
+    pub peerings: Vec<[usize; 2]>,
     /// Load-balanced services.
     pub load_balancers: Vec<LoadBalancer>,
     /// 1:1 NAT.
@@ -73,6 +77,15 @@ impl Topology {
             .expect("validation places every instance in a subnet")
     }
 
+    /// The VPCs that a VPC is peered with.
+    pub fn peers_of(&self, vpc: usize) -> impl Iterator<Item = usize> {
+        self.peerings.iter().filter_map(move |&[a, b]| match vpc {
+            _ if vpc == a => Some(b),
+            _ if vpc == b => Some(a),
+            _ => None,
+        })
+    }
+
     /// Every instance of every VPC.
     pub fn instances(&self) -> impl Iterator<Item = (InstanceId, &Instance)> {
         self.vpcs.iter().enumerate().flat_map(|(vpc, v)| {
@@ -91,6 +104,8 @@ pub struct Gateway {
     pub name: String,
     /// Interfaces that face the public network. At least one.
     pub public: Vec<String>,
+    /// The public network's VLANs on them, 1..=4094; none when it is untagged.
+    pub public_vlans: Vec<u16>,
     /// Interfaces that face the underlay. At least one; may be the same as the public one.
     pub underlay: Vec<String>,
     /// Its own VTEP.

@@ -27,12 +27,13 @@ pub enum Role {
 }
 
 impl Role {
-    /// The program for the role.
-    pub const fn program(self) -> Program {
+    /// The program for the role, where the public side is in VLANs or not.
+    pub const fn program(self, tagged: bool) -> Program {
+        let [public, underlay, single_arm] = Program::entries(tagged);
         match self {
-            Self::Public => Program::PUBLIC,
-            Self::Underlay => Program::UNDERLAY,
-            Self::SingleArm => Program::SINGLE_ARM,
+            Self::Public => public,
+            Self::Underlay => underlay,
+            Self::SingleArm => single_arm,
         }
     }
 }

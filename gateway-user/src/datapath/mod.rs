@@ -28,7 +28,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{DevMap, Map, MapData, PerCpuArray, PerCpuValues},
+    maps::{
+        DevMap, Map, MapData, PerCpuArray, PerCpuValues,
+        lpm_trie::{Key, LpmTrie},
+    },
     programs::Xdp,
 };
 use gateway_common::{
@@ -82,11 +85,13 @@ pub struct Options<'a> {
 pub struct Datapath {
     ebpf: Ebpf,
     underlay: Underlay,
+    tagged: bool,
     steps: Steps,
     pins: Pins,
     lasting: Lasting,
     /// As it was asked for; the loaded one has masks too.
     config: Config,
+    sizes: Sizes,
     pin_dir: PathBuf,
     attachments: Vec<Attachment>,
     endpoints: BucketTable,
@@ -100,8 +105,11 @@ pub struct Datapath {
     source_nats: SharedArray<SourceNat>,
     uplinks: SharedArray<NextHop>,
     interfaces: SharedArray<Interface>,
+    filter: SharedArray<u64>,
+    ranges: LpmTrie<MapData, [u32; 5], u32>,
     ports: DevMap<MapData>,
     counters: PerCpuArray<MapData, [u64; 4]>,
+    routed: PerCpuArray<MapData, [u64; 4]>,
     reasons: PerCpuArray<MapData, [u64; 2]>,
     track_events: PerCpuArray<MapData, u64>,
 }
@@ -113,7 +121,8 @@ impl Datapath {
         let pin_dir = links::directory(&options.pin_dir)?;
         let mut ebpf = open(options.object, tables, &sizes, Some(&pin_dir))?;
         let underlay = tables.underlay();
-        programs(&mut ebpf, underlay)?;
+        let tagged = tables.config.tagged != 0;
+        programs(&mut ebpf, underlay, tagged)?;
         let mut pins = Pins::default();
         let maps = &mut Maps {
             ebpf: &mut ebpf,
@@ -133,15 +142,20 @@ impl Datapath {
             source_nats: shared(maps, map::SOURCE_NATS, sizes.source_nats)?,
             uplinks: shared(maps, map::UPLINKS, gateway_common::UPLINK_SLOTS)?,
             interfaces: shared(maps, map::INTERFACES, gateway_common::MAX_INTERFACES)?,
+            filter: shared(maps, map::PUBLIC_FILTER, gateway_common::FILTER_WORDS)?,
+            ranges: LpmTrie::try_from(take(&mut ebpf, map::INSIDE_RANGES)?)?,
             ports: DevMap::try_from(take(&mut ebpf, map::PORTS)?)?,
             counters: PerCpuArray::try_from(take(&mut ebpf, map::COUNTERS)?)?,
+            routed: PerCpuArray::try_from(take(&mut ebpf, map::ROUTED)?)?,
             reasons: PerCpuArray::try_from(take(&mut ebpf, map::REASONS)?)?,
             track_events: PerCpuArray::try_from(take(&mut ebpf, map::TRACK_EVENTS)?)?,
             steps: Steps::fill(&mut ebpf, underlay)?,
             lasting: Lasting::take(&mut ebpf)?,
             underlay,
+            tagged,
             pins,
             config: tables.config,
+            sizes,
             ebpf,
             pin_dir,
             attachments: Vec::new(),
@@ -170,6 +184,18 @@ impl Datapath {
                     self.tracks.set(index as usize, &Track::begin(epoch).0);
                 }
                 Write::Ring(index, value) => self.ring.set(index as usize, &value),
+                Write::Filter(index, value) => self.filter.set(index as usize, &value),
+                Write::InsertRange(bits, range) => {
+                    let key = Key::new(bits, range.words());
+                    if self.ranges.insert(&key, 1, 0).is_err() {
+                        bail!(Outgrown(map::INSIDE_RANGES));
+                    }
+                }
+                Write::RemoveRange(bits, range) => {
+                    self.ranges
+                        .remove(&Key::new(bits, range.words()))
+                        .with_context(|| format!("the kernel keeps {range:?} as inside"))?;
+                }
                 Write::Insert(table, key, value) => {
                     if self.table(table).insert(key, value).is_err() {
                         bail!(Outgrown(table.name()));
@@ -191,6 +217,8 @@ impl Datapath {
             (self.tunnels.len(), tables.tunnels.len()),
             (self.instances.len(), tables.instances.len()),
             (self.source_nats.len(), tables.source_nats.len()),
+            (self.sizes.ranges as usize, tables.ranges.len()),
+            (self.sizes.networks as usize, tables.networks.len()),
         ];
         let buckets = [
             (&self.endpoints, &tables.endpoints),
@@ -219,7 +247,8 @@ impl Datapath {
         self.steps.pin(&self.pin_dir)?;
         self.pins.pin(&self.pin_dir)?;
         self.lasting.pin(&self.pin_dir)?;
-        let program = xdp(&mut self.ebpf, role.program().name(self.underlay))?;
+        let name = role.program(self.tagged).name(self.underlay);
+        let program = xdp(&mut self.ebpf, name)?;
         let attachment = links::attach(program, &self.pin_dir, interface, role, mode)?;
         // An interface that was made anew: its pin is now the new link's.
         self.attachments
@@ -258,10 +287,22 @@ impl Datapath {
 
     /// Starts the count of a backend's traffic anew: its index is somebody else's now.
     pub fn clear_counter(&mut self, index: u32) -> Result<()> {
-        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
-        let zeros = PerCpuValues::try_from(vec![[0; 4]; cpus])?;
-        self.counters.set(index, zeros, 0)?;
-        Ok(())
+        clear(&mut self.counters, index)
+    }
+
+    /// The same for what a VPC's instances sent and got inside.
+    pub fn clear_routed(&mut self, index: u32) -> Result<()> {
+        clear(&mut self.routed, index)
+    }
+
+    /// Packets from (out) and to (in) instances that were routed inside, by index of
+    /// the VPC, summed over all CPUs.
+    pub fn routed(&self) -> Result<Vec<Counter>> {
+        let mut counters = Vec::new();
+        for per_cpu in self.routed.iter() {
+            counters.push(sum(per_cpu?.iter()));
+        }
+        Ok(counters)
     }
 
     /// Exits by reason, in the order of [`Reason::ALL`], summed over all CPUs.
@@ -289,7 +330,8 @@ impl Datapath {
 
     /// Access to a loaded program, to run it on made-up packets.
     pub fn program(&mut self, role: Role) -> Result<&mut Xdp> {
-        xdp(&mut self.ebpf, role.program().name(self.underlay))
+        let name = role.program(self.tagged).name(self.underlay);
+        xdp(&mut self.ebpf, name)
     }
 
     /// Detaches from every interface and removes the pins.
@@ -330,6 +372,8 @@ struct Sizes {
     tunnels: u32,
     instances: u32,
     source_nats: u32,
+    ranges: u32,
+    networks: u32,
 }
 
 impl Sizes {
@@ -352,10 +396,12 @@ impl Sizes {
             tunnels: list(tables.tunnels.len()),
             instances: list(tables.instances.len()),
             source_nats: list(tables.source_nats.len()),
+            ranges: list(tables.ranges.len()),
+            networks: list(tables.networks.len()),
         }
     }
 
-    fn by_name(&self) -> [(&'static str, u32); 10] {
+    fn by_name(&self) -> [(&'static str, u32); 12] {
         [
             (map::ENDPOINTS, self.endpoints),
             (map::INSTANCE_KEYS, self.instance_keys),
@@ -367,6 +413,8 @@ impl Sizes {
             (map::INSTANCES, self.instances),
             (map::SOURCE_NATS, self.source_nats),
             (map::COUNTERS, self.backends),
+            (map::INSIDE_RANGES, self.ranges),
+            (map::ROUTED, self.networks),
         ]
     }
 }
@@ -419,9 +467,9 @@ fn open(object: &[u8], tables: &Tables, sizes: &Sizes, pin_dir: Option<&Path>) -
 }
 
 /// Loads the programs for one family of underlay.
-fn programs(ebpf: &mut Ebpf, underlay: Underlay) -> Result<()> {
+fn programs(ebpf: &mut Ebpf, underlay: Underlay, tagged: bool) -> Result<()> {
     let steps = Step::ALL.iter().map(|step| step.program());
-    for program in Program::ENTRIES.into_iter().chain(steps) {
+    for program in Program::entries(tagged).into_iter().chain(steps) {
         let name = program.name(underlay);
         let program = xdp(ebpf, name)?;
         program.load().with_context(|| refused(name))?;
@@ -438,6 +486,13 @@ fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
         .program_mut(name)
         .with_context(|| format!("the XDP object has no program {name}"))?;
     Ok(program.try_into()?)
+}
+
+/// Sets the counts under an index to zero, on every CPU.
+fn clear(counters: &mut PerCpuArray<MapData, [u64; 4]>, index: u32) -> Result<()> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    let zeros = PerCpuValues::try_from(vec![[0; 4]; cpus])?;
+    Ok(counters.set(index, zeros, 0)?)
 }
 
 /// Sums per-CPU records of words.

@@ -1,5 +1,9 @@
 //! Reading back: do the maps hold what they should?
 
+use std::collections::BTreeSet;
+
+use aya::maps::lpm_trie::Key;
+use gateway_common::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::*;
@@ -39,6 +43,8 @@ impl Datapath {
         );
         note(map::UPLINKS, array(&self.uplinks, &tables.uplinks));
         note(map::INTERFACES, array(&self.interfaces, &tables.interfaces));
+        note(map::PUBLIC_FILTER, array(&self.filter, &tables.filter));
+        note(map::INSIDE_RANGES, self.verify_ranges(&tables.ranges)?);
         note(map::TRACKS, self.verify_epochs(&tables.epochs));
         note(map::PORTS, self.verify_ports(&tables.ports)?);
         Ok(found)
@@ -55,6 +61,26 @@ impl Datapath {
             }
         }
         wrong
+    }
+
+    /// What is inside, and nothing else.
+    fn verify_ranges(&mut self, wanted: &BTreeSet<(u32, Range)>) -> Result<usize> {
+        let mut held = BTreeSet::new();
+        for key in self.ranges.keys() {
+            let key = key?;
+            held.insert((key.prefix_len(), key.data()));
+        }
+        let wanted: BTreeSet<_> = wanted
+            .iter()
+            .map(|(bits, range)| (*bits, range.words()))
+            .collect();
+        for &(bits, words) in held.difference(&wanted) {
+            self.ranges.remove(&Key::new(bits, words))?;
+        }
+        for &(bits, words) in wanted.difference(&held) {
+            self.ranges.insert(&Key::new(bits, words), 1, 0)?;
+        }
+        Ok(held.symmetric_difference(&wanted).count())
     }
 
     /// Devices. The kernel empties a port by itself when its device goes.

@@ -8,17 +8,18 @@ mod allocation;
 mod course;
 mod extents;
 mod identity;
+mod inside;
 mod paths;
 mod rings;
 mod services;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
 
 use gateway_common::{
-    Address, Backend, Config, ErrorLimit, Instance, Interface, NextHop, SourceNat, Tunnel,
+    Address, Backend, Config, ErrorLimit, Instance, Interface, NextHop, Range, SourceNat, Tunnel,
     UPLINK_SLOTS, Underlay,
 };
 
@@ -30,6 +31,7 @@ use crate::{
 pub use allocation::{Allocation, Indices, Seconds};
 pub use course::{BackendName, Condition, Course, Drain, member_name};
 pub use identity::{BackendId, ServiceId, VmId};
+pub use paths::has_jumbo;
 pub use rings::{Clock, Rings};
 
 /// An exact-match table: packed keys and values.
@@ -51,6 +53,12 @@ pub struct Tables {
     pub reverse: Entries,
     /// `ADDRESSES`: IPv6 addresses by scope.
     pub addresses: WideEntries,
+    /// `PUBLIC_FILTER`.
+    pub filter: Vec<u64>,
+    /// `INSIDE_RANGES`: length of the prefix, scope included, and the range.
+    pub ranges: BTreeSet<(u32, Range)>,
+    /// VNIs by the VPC's index, which is its counter's in `ROUTED` too; 0 is none.
+    pub networks: Vec<u32>,
     /// `RING`.
     pub ring: Vec<u64>,
     /// Epochs in `RING_NOTES`, by slot of `RING`; 0 where a slot is settled.
@@ -128,7 +136,7 @@ pub fn tables(
         backends,
         vms,
         tunnels,
-        ..
+        networks,
     } = &course.allocation;
     let mut tables = Tables {
         config: Config {
@@ -136,6 +144,8 @@ pub fn tables(
             anycast_vtep: address(served.anycast_vtep),
             own_vtep: address(gateway.vtep),
             errors: error_limit(served.icmp_errors_per_second),
+            tagged: (!gateway.public_vlans.is_empty()).into(),
+            jumbo: paths::has_jumbo(reach).into(),
             ..Config::default()
         },
         ring,
@@ -145,6 +155,7 @@ pub fn tables(
         source_nats: empty(backends.end()),
         tunnels: empty(tunnels.end()),
         instances: empty(vms.end()),
+        networks: empty(networks.end()),
         ports: vec![0],
         flows: served.drain.flows,
         tracked: (served.load_balancers.iter())
@@ -154,8 +165,10 @@ pub fn tables(
     };
     paths::add(&mut tables, served, gateway, reach, tunnels);
     services::add_instances(&mut tables, served, course);
+    inside::add(&mut tables, served, course);
     services::add_services(&mut tables, served, course);
     services::add_floating_ips(&mut tables, served, course);
+    tables.filter = inside::filter(&tables);
     tables
 }
 

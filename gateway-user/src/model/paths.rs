@@ -15,6 +15,16 @@ use crate::{
     reachability::{self, Reachability},
 };
 
+/// Largest MTU whose frames surely come in one buffer, whatever the driver: half a page,
+/// less what a driver keeps for itself.
+const SINGLE_BUFFER: u32 = 1900;
+
+/// Whether frames of an interface may come in several buffers.
+pub fn has_jumbo(reach: &Reachability) -> bool {
+    let mut interfaces = reach.interfaces.values();
+    interfaces.any(|interface| interface.mtu > SINGLE_BUFFER)
+}
+
 /// Adds ports, interfaces, tunnels and uplinks.
 pub(super) fn add(
     tables: &mut Tables,
@@ -33,18 +43,7 @@ pub(super) fn add(
             tables.ports.len() as u32 - 1
         });
     }
-    tables.interfaces = gateway
-        .public
-        .iter()
-        .filter_map(|name| reach.interfaces.get(name))
-        .map(|interface| Interface {
-            ifindex: interface.ifindex,
-            mac: interface.mac.0,
-            v4: interface.v4.map_or([0; 4], |ip| address(ip.into())),
-            v6: interface.v6.map_or([0; 4], |ip| address(ip.into())),
-            ..Interface::default()
-        })
-        .collect();
+    tables.interfaces = interfaces(gateway, reach);
     for (index, host) in topology.hosts.iter().enumerate() {
         let hop = pick(
             reach.tunnels.get(&host.vtep).map_or(&[][..], |hops| hops),
@@ -59,26 +58,80 @@ pub(super) fn add(
     }
 }
 
+/// The public interfaces, or the VLANs on each.
+fn interfaces(gateway: &Gateway, reach: &Reachability) -> Vec<Interface> {
+    let known = |name: &String| Some((name.clone(), reach.interfaces.get(name)?));
+    let interfaces = gateway.public.iter().filter_map(known);
+    let untagged = [0];
+    let vlans = match &gateway.public_vlans[..] {
+        [] => &untagged,
+        vlans => vlans,
+    };
+    let records = interfaces.flat_map(|(name, interface)| {
+        vlans.iter().map(move |&id| {
+            // What sits on the VLAN has addresses, and may have a MAC, of its own.
+            let (mac, v4, v6) = match (id, reach.vlan(&name, id)) {
+                (0, _) => (interface.mac, interface.v4, interface.v6),
+                (_, Some(vlan)) => (vlan.mac, vlan.v4, vlan.v6),
+                (_, None) => (interface.mac, None, None),
+            };
+            Interface {
+                ifindex: interface.ifindex,
+                mac: mac.0,
+                vlan: id.to_be(),
+                v4: v4.map_or([0; 4], |ip| address(ip.into())),
+                v6: v6.map_or([0; 4], |ip| address(ip.into())),
+                ..Interface::default()
+            }
+        })
+    });
+    records.collect()
+}
+
 /// One of the usable next hops, spread by index.
 fn pick(hops: &[reachability::NextHop], index: usize) -> Option<&reachability::NextHop> {
     let usable: Vec<_> = hops.iter().filter(|hop| hop.is_usable()).collect();
     (!usable.is_empty()).then(|| usable[index % usable.len()])
 }
 
-/// What a usable next hop means on the wire: MACs, MTU, port.
+/// What a usable next hop means on the wire.
+#[derive(Clone, Copy, Default)]
+struct Wire {
+    macs: Macs,
+    mtu: u32,
+    port: u32,
+    vlan: u16,
+}
+
+/// What a usable next hop means on the wire; a VLAN's frames leave by the interface that
+/// it is on.
 fn link(
     hop: Option<&reachability::NextHop>,
     reach: &Reachability,
     ports: &BTreeMap<&str, u32>,
-) -> Option<(Macs, u32, u32)> {
+) -> Option<Wire> {
     let hop = hop?;
     let Mac(to) = hop.mac?;
-    let interface = reach.interfaces.get(&hop.interface)?;
-    let &port = ports.get(hop.interface.as_str())?;
-    if !interface.up {
-        return None;
-    }
-    Some((macs(to, interface.mac.0), interface.mtu, port))
+    let (device, id, Mac(from), mtu, up) = match reach.vlans.get(&hop.interface) {
+        Some(vlan) => (&vlan.parent, vlan.id, vlan.mac, vlan.mtu, vlan.up),
+        None => {
+            let interface = reach.interfaces.get(&hop.interface)?;
+            (
+                &hop.interface,
+                0,
+                interface.mac,
+                interface.mtu,
+                interface.up,
+            )
+        }
+    };
+    let &port = ports.get(device.as_str())?;
+    up.then_some(Wire {
+        macs: macs(to, from),
+        mtu,
+        port,
+        vlan: id.to_be(),
+    })
 }
 
 /// The outer headers towards a VTEP; port 0 when there is no way.
@@ -89,7 +142,9 @@ fn tunnel(
     reach: &Reachability,
     ports: &BTreeMap<&str, u32>,
 ) -> Tunnel {
-    let (macs, mtu, port) = link(hop, reach, ports).unwrap_or_default();
+    let Wire {
+        macs, mtu, port, ..
+    } = link(hop, reach, ports).unwrap_or_default();
     let template = Ipv4 {
         version_ihl: Ipv4::VERSION_IHL,
         tos: 0,
@@ -120,11 +175,12 @@ fn uplink(
     reach: &Reachability,
     ports: &BTreeMap<&str, u32>,
 ) -> NextHop {
-    let (macs, mtu, port) = link(hop, reach, ports).unwrap_or_default();
+    let wire = link(hop, reach, ports).unwrap_or_default();
     NextHop {
-        macs,
-        mtu: mtu.min(u16::MAX.into()) as u16,
-        port,
+        macs: wire.macs,
+        mtu: wire.mtu.min(u16::MAX.into()) as u16,
+        vlan: wire.vlan,
+        port: wire.port,
         ..NextHop::default()
     }
 }

@@ -3,17 +3,21 @@
 use std::net::IpAddr;
 
 use gateway_common::{
-    Backend, Endpoint, EndpointKey, Hull, Instance, InstanceKey, Reference, ReverseKey, SourceNat,
-    macs, vni_word,
+    Backend, Endpoint, EndpointKey, Instance, InstanceKey, Reference, ReverseKey, SourceNat, macs,
+    vni_word,
 };
 use gateway_ebpf::checksum;
-use ipnet::IpNet;
 
-use super::{BackendId, Condition, Course, Label, ServiceId, Tables, VmId, address, v4, word};
+use super::{
+    BackendId, Condition, Course, Label, ServiceId, Tables, VmId, address, inside::Hulls, v4, word,
+};
 use crate::config::{self, Affinity, InstanceId, Topology};
 
 /// Adds every instance and virtual router.
 pub(super) fn add_instances(tables: &mut Tables, topology: &Topology, course: &Course) {
+    let hulls: Vec<_> = (0..topology.vpcs.len())
+        .map(|vpc| Hulls::new(topology, vpc))
+        .collect();
     for vpc in &topology.vpcs {
         let vni = vni_word(vpc.vni);
         tables
@@ -24,7 +28,6 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology, course: &C
             macs: macs(vpc.router_mac.0, vpc.router_mac.0),
             vni,
             flags: Instance::FLAG_VALID,
-            inside: inside(&vpc.cidrs),
             ..Instance::default()
         };
         for subnet in &vpc.subnets {
@@ -46,7 +49,7 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology, course: &C
             vni,
             floating: 0,
             flags: Instance::FLAG_VALID,
-            inside: inside(&vpc.cidrs),
+            inside: hulls[id.vpc].of(instance.ip),
             network: course.network(vpc.vni),
             address: address(instance.ip),
             router: address(topology.subnet_of(id).router),
@@ -217,17 +220,4 @@ impl Translation {
             reserved: [0; 4],
         }
     }
-}
-
-/// The VPC's IPv4 ranges as the program compares them.
-fn inside(cidrs: &[IpNet]) -> Hull {
-    let mut hull = [!0, 0, !0, 0];
-    let ranges = cidrs.iter().filter_map(|cidr| match cidr {
-        IpNet::V4(v4) => Some(v4),
-        IpNet::V6(_) => None,
-    });
-    for (pair, range) in hull.chunks_exact_mut(2).zip(ranges) {
-        pair.copy_from_slice(&[word(range.network()), word(range.netmask())]);
-    }
-    hull
 }

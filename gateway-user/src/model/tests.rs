@@ -22,11 +22,14 @@ fn topology() -> Topology {
     };
     Topology {
         anycast_vtep: ip("10.0.0.100"),
+        underlay_mtu: 1600,
+        peerings: vec![],
         seed: [1, 2],
         icmp_errors_per_second: 1_000,
         gateways: vec![Gateway {
             name: "gw1".into(),
             public: vec!["eth0".into()],
+            public_vlans: vec![],
             underlay: vec!["eth1".into()],
             vtep: ip("10.0.0.11"),
         }],
@@ -114,6 +117,7 @@ fn reach() -> Reachability {
             ("eth1".into(), interface(8, 8, 1600)),
         ]
         .into(),
+        vlans: BTreeMap::new(),
         tunnels: [
             (
                 ip("10.0.1.2"),

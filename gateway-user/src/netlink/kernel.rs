@@ -46,14 +46,14 @@ impl Kernel {
         })
     }
 
-    /// The node's interfaces.
+    /// The node's interfaces, and the public network's VLANs on them.
     pub(super) async fn links(&self, wanted: &Wanted) -> Result<BTreeMap<u32, Link>> {
         let messages = collect(self.handle.link().get().execute()).await;
         let links = messages.context("cannot read the interfaces")?;
-        let links = links.iter().filter_map(messages::link);
-        Ok(links
-            .filter(|(_, link)| wanted.has_interface(&link.name))
-            .collect())
+        let all: BTreeMap<u32, Link> = links.iter().filter_map(messages::link).collect();
+        let ours = |link: &Link| wanted.has_interface(&link.name) || wanted.has_vlan(link, &all);
+        let links = all.iter().filter(|(_, link)| ours(link));
+        Ok(links.map(|(index, link)| (*index, link.clone())).collect())
     }
 
     /// Addresses of these interfaces that reach beyond the link.
@@ -142,7 +142,7 @@ impl Kernel {
             .filter_map(|(wanted, family)| wanted.then_some(family));
         let public = links
             .iter()
-            .filter(|(_, link)| wanted.public.contains(&link.name));
+            .filter(|(_, link)| wanted.is_public(link, links));
         let public: Vec<u32> = public.map(|(index, _)| *index).collect();
         for family in families {
             for ifindex in &public {

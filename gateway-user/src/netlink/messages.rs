@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
-    link::{LinkAttribute, LinkFlags, LinkMessage},
+    link::{InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
     neighbour::{
         NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage,
         NeighbourState as Nud,
@@ -18,7 +18,7 @@ use rtnetlink::packet_route::{
     },
 };
 
-use super::picture::{Hop, Link, Neighbour, NeighbourKey, Picture, Route, Wanted};
+use super::picture::{Hop, Link, Neighbour, NeighbourKey, Picture, Route, VlanOn, Wanted};
 use crate::{config::Mac, reachability::NeighbourState};
 
 /// Which parts of the picture may no longer be true.
@@ -83,7 +83,8 @@ pub(super) fn stale_after(
         Message::NewLink(link) | Message::DelLink(link) => {
             let named = link_name(link).is_some_and(|name| wanted.has_interface(name));
             let known = picture.links.contains_key(&link.header.index);
-            if named || known {
+            let on_known = vlan(link).is_some_and(|on| picture.links.contains_key(&on.parent));
+            if named || known || on_known {
                 Stale::ALL
             } else {
                 Stale::NOTHING
@@ -138,8 +139,35 @@ pub(super) fn link(message: &LinkMessage) -> Option<(u32, Link)> {
         mac: mac.unwrap_or_default(),
         mtu: mtu?,
         up: message.header.flags.contains(up),
+        vlan: vlan(message),
     };
     Some((message.header.index, link))
+}
+
+/// Which VLAN on which interface a link is, if it is one.
+fn vlan(message: &LinkMessage) -> Option<VlanOn> {
+    let attributes = || message.attributes.iter();
+    // The parent's index is one of another network namespace.
+    if attributes().any(|attribute| matches!(attribute, LinkAttribute::LinkNetNsId(_))) {
+        return None;
+    }
+    let parent = attributes().find_map(|attribute| match attribute {
+        LinkAttribute::Link(parent) => Some(*parent),
+        _ => None,
+    })?;
+    let infos = attributes().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    let data = infos.flatten().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(data)) => Some(data),
+        _ => None,
+    })?;
+    let id = data.iter().find_map(|attribute| match attribute {
+        InfoVlan::Id(id) => Some(*id),
+        _ => None,
+    })?;
+    Some(VlanOn { parent, id })
 }
 
 fn link_name(message: &LinkMessage) -> Option<&str> {

@@ -3,12 +3,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use crate::{
     config::{Gateway, Mac, Topology},
-    reachability::{Interface, NeighbourState, NextHop, Reachability},
+    reachability::{Interface, NeighbourState, NextHop, Reachability, Vlan},
 };
 
 /// What a node has to know of its surroundings, by its topology.
@@ -16,6 +16,8 @@ use crate::{
 pub struct Wanted {
     /// Names of the interfaces that face the public network.
     pub public: BTreeSet<String>,
+    /// The public network's VLANs on them; none when it is untagged.
+    pub public_vlans: BTreeSet<u16>,
     /// Names of the interfaces that face the underlay.
     pub underlay: BTreeSet<String>,
     /// Tunnel endpoints: the hosts and the other gateways.
@@ -34,6 +36,7 @@ impl Wanted {
         let public_ips = public_ips(topology);
         Self {
             public: gateway.public.iter().cloned().collect(),
+            public_vlans: gateway.public_vlans.iter().copied().collect(),
             underlay: gateway.underlay.iter().cloned().collect(),
             endpoints: hosts
                 .chain(peers)
@@ -47,6 +50,23 @@ impl Wanted {
     /// Whether the topology gives this interface to the node.
     pub fn has_interface(&self, name: &str) -> bool {
         self.public.contains(name) || self.underlay.contains(name)
+    }
+
+    /// Whether a link is a VLAN of ours, on an interface of ours that is among `links`.
+    pub(super) fn has_vlan(&self, link: &Link, links: &BTreeMap<u32, Link>) -> bool {
+        link.vlan.is_some_and(|vlan| {
+            let parent = links.get(&vlan.parent);
+            self.public_vlans.contains(&vlan.id)
+                && parent.is_some_and(|parent| self.public.contains(&parent.name))
+        })
+    }
+
+    /// Whether a link leads to the public network: an interface, or only its VLANs.
+    pub(super) fn is_public(&self, link: &Link, links: &BTreeMap<u32, Link>) -> bool {
+        match self.public_vlans.is_empty() {
+            true => self.public.contains(&link.name),
+            false => self.has_vlan(link, links),
+        }
     }
 
     /// `true` for IPv6, `false` for IPv4: the families that must have a way out.
@@ -70,7 +90,7 @@ pub type NeighbourKey = (u32, IpAddr);
 /// What the kernel said last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Picture {
-    /// The node's interfaces, by index.
+    /// The node's interfaces, and the public network's VLANs on them, by index.
     pub links: BTreeMap<u32, Link>,
     /// Their addresses that reach beyond the link, in the kernel's order.
     pub addresses: BTreeMap<u32, Vec<IpAddr>>,
@@ -93,30 +113,47 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up and with carrier.
     pub up: bool,
+    /// It is a VLAN on another interface.
+    pub vlan: Option<VlanOn>,
+}
+
+/// The first address of each family.
+fn firsts(addresses: &[IpAddr]) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let v4 = addresses.iter().find_map(|ip| match ip {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = addresses.iter().find_map(|ip| match ip {
+        IpAddr::V6(v6) => Some(*v6),
+        IpAddr::V4(_) => None,
+    });
+    (v4, v6)
+}
+
+/// Which VLAN, and on which interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VlanOn {
+    /// Index of the interface.
+    pub parent: u32,
+    /// 802.1Q identifier.
+    pub id: u16,
 }
 
 impl Link {
     fn interface(&self, ifindex: u32, addresses: &[IpAddr]) -> (String, Interface) {
-        let Self { name, mac, mtu, up } = self.clone();
-        let v4 = addresses.iter().find_map(|ip| match ip {
-            IpAddr::V4(v4) => Some(*v4),
-            IpAddr::V6(_) => None,
-        });
-        let v6 = addresses.iter().find_map(|ip| match ip {
-            IpAddr::V6(v6) => Some(*v6),
-            IpAddr::V4(_) => None,
-        });
-        (
-            name,
-            Interface {
-                ifindex,
-                mac,
-                mtu,
-                up,
-                v4,
-                v6,
-            },
-        )
+        let Self {
+            name, mac, mtu, up, ..
+        } = self.clone();
+        let (v4, v6) = firsts(addresses);
+        let interface = Interface {
+            ifindex,
+            mac,
+            mtu,
+            up,
+            v4,
+            v6,
+        };
+        (name, interface)
     }
 }
 
@@ -175,14 +212,39 @@ impl Picture {
             interfaces: self
                 .links
                 .iter()
-                .map(|(index, link)| {
-                    let addresses = self.addresses.get(index).map_or(&[][..], |all| all);
-                    link.interface(*index, addresses)
-                })
+                .filter(|(_, link)| wanted.has_interface(&link.name))
+                .map(|(index, link)| link.interface(*index, self.addresses_of(*index)))
                 .collect(),
+            vlans: self.vlans(wanted).collect(),
             tunnels: tunnels.collect(),
             uplinks: self.next_hops(self.uplinks(wanted)),
         }
+    }
+
+    fn addresses_of(&self, ifindex: u32) -> &[IpAddr] {
+        self.addresses.get(&ifindex).map_or(&[], |all| all)
+    }
+
+    fn vlans(&self, wanted: &Wanted) -> impl Iterator<Item = (String, Vlan)> {
+        let ours = |(_, link): &(&u32, &Link)| wanted.has_vlan(link, &self.links);
+        self.links.iter().filter(ours).filter_map(|(index, link)| {
+            let VlanOn { parent, id } = link.vlan?;
+            let parent = self.links.get(&parent)?.name.clone();
+            let Link {
+                name, mac, mtu, up, ..
+            } = link.clone();
+            let (v4, v6) = firsts(self.addresses_of(*index));
+            let vlan = Vlan {
+                parent,
+                id,
+                mac,
+                mtu,
+                up,
+                v4,
+                v6,
+            };
+            Some((name, vlan))
+        })
     }
 
     /// How many leading bits a route may have and still change the uplinks.
@@ -200,7 +262,8 @@ impl Picture {
     /// out to the public network in clear.
     fn towards(&self, wanted: &Wanted, endpoint: IpAddr) -> BTreeSet<NeighbourKey> {
         let hops = self.endpoints.get(&endpoint).into_iter().flatten();
-        hops.filter(|hop| self.is_alive(hop, &wanted.underlay))
+        let underlay = |link: &Link| wanted.underlay.contains(&link.name);
+        hops.filter(|hop| self.is_alive(hop, underlay))
             .map(|hop| (hop.ifindex, hop.gateway.unwrap_or(endpoint)))
             .collect()
     }
@@ -238,13 +301,13 @@ impl Picture {
         route
             .hops
             .iter()
-            .filter(|hop| self.is_alive(hop, &wanted.public))
+            .filter(|hop| self.is_alive(hop, |link| wanted.is_public(link, &self.links)))
             .filter_map(|hop| Some((hop.ifindex, hop.gateway?)))
     }
 
-    fn is_alive(&self, hop: &Hop, interfaces: &BTreeSet<String>) -> bool {
+    fn is_alive(&self, hop: &Hop, faces: impl Fn(&Link) -> bool) -> bool {
         let link = self.links.get(&hop.ifindex);
-        hop.alive && link.is_some_and(|link| link.up && interfaces.contains(&link.name))
+        hop.alive && link.is_some_and(|link| link.up && faces(link))
     }
 
     /// Sorted by interface name and address, so that the same surroundings always

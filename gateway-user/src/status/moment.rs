@@ -24,6 +24,8 @@ pub struct Moment<'a> {
     pub tables: &'a Tables,
     /// Traffic by backend index.
     pub counters: &'a [Traffic],
+    /// Packets routed inside, by index of the VPC.
+    pub routed: &'a [Traffic],
     /// Exits by reason.
     pub reasons: &'a [(Reason, ReasonCount)],
     /// Interfaces with the program on them.
@@ -54,6 +56,7 @@ impl Status {
             ready: moment.not_ready.is_empty(),
             load_balancers: load_balancers(moment.topology),
             floating_ips: floating_ips(moment.topology),
+            vpcs: vpcs(&moment),
             interfaces: interfaces(&moment),
             uplinks: moment.reachability.uplinks.clone(),
             tunnels: tunnels(&moment),
@@ -155,6 +158,26 @@ fn floating_ips(topology: &Topology) -> Vec<FloatingIp> {
         }
     });
     floating.collect()
+}
+
+fn vpcs(moment: &Moment<'_>) -> Vec<Vpc> {
+    let all = &moment.topology.vpcs;
+    let networks = &moment.tables.networks;
+    let routed = |vni: u32| {
+        let index = networks.iter().position(|&network| network == vni)?;
+        moment.routed.get(index).copied()
+    };
+    let vpcs = all.iter().enumerate().map(|(index, vpc)| Vpc {
+        name: vpc.name.clone(),
+        vni: vpc.vni,
+        peers: moment
+            .topology
+            .peers_of(index)
+            .map(|peer| all[peer].name.clone())
+            .collect(),
+        routed: routed(vpc.vni).unwrap_or_default(),
+    });
+    vpcs.collect()
 }
 
 fn whereabouts(topology: &Topology, id: InstanceId) -> (String, String, IpAddr) {

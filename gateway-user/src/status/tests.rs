@@ -29,11 +29,14 @@ fn topology() -> Topology {
     let gateway = |name: &str, last| Gateway {
         name: name.into(),
         public: vec!["public".into()],
+        public_vlans: vec![],
         underlay: vec!["underlay".into()],
         vtep: [10, 0, 0, last].into(),
     };
     Topology {
         anycast_vtep: ip("10.0.0.100"),
+        underlay_mtu: 1600,
+        peerings: vec![],
         seed: [0; 2],
         icmp_errors_per_second: 1_000,
         gateways: vec![gateway("gw1", 11), gateway("gw2", 12)],
@@ -103,6 +106,7 @@ fn reachability() -> Reachability {
             ("public".into(), interface(1)),
             ("underlay".into(), interface(2)),
         ]),
+        vlans: BTreeMap::new(),
         tunnels: BTreeMap::from([
             (ip("10.0.1.2"), vec![hop("underlay", "10.0.11.1", Some(1))]),
             (ip("10.0.0.12"), vec![hop("underlay", "10.0.11.1", None)]),
@@ -168,6 +172,7 @@ pub(crate) fn sample() -> Status {
         reachability: &reachability(),
         tables: &tables,
         counters: &[0, 1_000, 123_456_789, 7].map(|n| Traffic::from(&counter(n))),
+        routed: &[0, 55, 0].map(|n| Traffic::from(&counter(n))),
         reasons: &reasons,
         attached: &[
             ("public".into(), Mode::Native),

@@ -176,6 +176,49 @@ fn a_table_that_is_too_small_is_replaced() {
 }
 
 #[test]
+fn peerings_and_subnets_come_and_go() {
+    let name = "peerings_and_subnets_come_and_go";
+    if !can_run(name) {
+        return;
+    }
+    in_namespace(name, async |lab: &Lab| {
+        node(lab);
+        let mut site = Site::new("peerings");
+        let office = "  - { name: office, vni: 5002, subnets: [{ name: a, cidr: 10.20.1.0/24 }], \
+                      instances: [{ name: desk, ip: 10.20.1.5, mac: \"02:aa:00:00:02:05\", \
+                      host: host-a }] }\nload_balancers:\n";
+        let alone = MINIMAL.replace("load_balancers:\n", office);
+        let peered = format!("{alone}peerings: [{{ vpcs: [shop, office] }}]\n");
+        let wider = peered.replace(
+            "      - { name: zone-1,",
+            "      - { name: zone-2, cidr: 172.16.2.0/24 }\n      - { name: zone-1,",
+        );
+        site.write_topology(&alone);
+        let agent = site.start(&[]);
+        agent.says("ready: announcing 3 addresses");
+        let peers = |status: &Status| status.vpcs[0].peers.clone();
+        assert!(peers(&agent.status()).is_empty());
+
+        site.write_topology(&peered);
+        agent.says("taken over: 0 -> 1 peerings");
+        until(&agent, "peered", |status| peers(status) == ["office"]);
+        site.write_topology(&wider);
+        agent.says("taken over");
+        until(&agent, "wider", |status| status.reload.count == 2);
+        site.write_topology(&alone);
+        agent.says("taken over: 1 -> 0 peerings");
+        let status = until(&agent, "alone", |status| peers(status).is_empty());
+        // What the maps hold was read back each time.
+        assert_eq!((status.updates.mismatches, status.updates.failures), (0, 0));
+        assert!(status.updates.writes > 0 && status.updates.loads == 0);
+
+        let tagged = alone.replace("interface: eth0", "interface: eth0, vlan: 100");
+        site.write_topology(&tagged);
+        agent.says("the vlan of the gateway cannot change while the agent runs");
+    });
+}
+
+#[test]
 fn a_backend_is_drained_by_command() {
     let name = "a_backend_is_drained_by_command";
     if !can_run(name) {

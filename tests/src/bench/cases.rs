@@ -28,6 +28,8 @@ const TUNNELLED: usize = 128;
 pub(super) enum Shape {
     /// Leaves it.
     Same,
+    /// Leaves it and redirects.
+    InPlace,
     /// Pushes 50 bytes and redirects.
     Push,
     /// Pops 50 bytes and redirects.
@@ -39,6 +41,7 @@ impl Shape {
     pub(super) const fn floors(self) -> &'static [&'static str] {
         match self {
             Self::Same => &["floor_tx"],
+            Self::InPlace => &["floor_tx", "floor_redirect"],
             Self::Push => &["floor_tx", "floor_push", "floor_push_redirect"],
             Self::Pop => &["floor_tx", "floor_pop", "floor_pop_redirect"],
         }
@@ -48,6 +51,7 @@ impl Shape {
     pub(super) const fn floor(self) -> Option<&'static str> {
         match self {
             Self::Same => None,
+            Self::InPlace => Some("floor_redirect"),
             Self::Push => Some("floor_push_redirect"),
             Self::Pop => Some("floor_pop_redirect"),
         }
@@ -199,6 +203,14 @@ pub(super) fn all() -> Vec<Case> {
     let from = |host, instance| site::from_instance(host, instance).ipv4(instance, CLIENT);
     let reverse = outbound(&from(HOST_B, WEB_2).tcp(8_443, 40_000).payload_of(24));
     let floating = outbound(&from(HOST_A, BASTION).tcp(5_000, 40_000).payload_of(24));
+    // One destination, from many ports.
+    let inside = |to, port| {
+        let frame = site::from_instance(HOST_A, BASTION).ipv4(BASTION, to);
+        let mut sample = outbound(&frame.tcp(5_000, port).payload_of(24));
+        sample.port_at = INNER_IP + 20;
+        sample.addresses = vec![to];
+        sample
+    };
     let case = |name, flows, program, shape, sample: &Sample| Case {
         name,
         flows,
@@ -219,6 +231,20 @@ pub(super) fn all() -> Vec<Case> {
         public("floating IP in", FLOWS, &tcp(FLOATING, 22)),
         underlay("reverse NAT", &reverse),
         underlay("floating IP out", &floating),
+        case(
+            "route inside",
+            FLOWS,
+            Program::Underlay,
+            Shape::InPlace,
+            &inside(WEB_2, 80),
+        ),
+        case(
+            "hairpin to a VIP",
+            FLOWS,
+            Program::Underlay,
+            Shape::InPlace,
+            &inside(VIP, 443),
+        ),
         case(
             "foreign, passed",
             FLOWS,

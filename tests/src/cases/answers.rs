@@ -227,9 +227,9 @@ fn echo_inside() -> Vec<Case> {
             "anything_else_to_the_virtual_router_is_dropped",
             [
                 underlay(ask().icmp(13, 0).payload_of(12)).dropped(Reason::NoService),
-                underlay(ask().tcp(40_000, 22)).dropped(Reason::InsideRoute),
+                underlay(ask().tcp(40_000, 22)).dropped(Reason::NoService),
                 underlay(ask().first_fragment().echo_request(3, 4).payload_of(64))
-                    .dropped(Reason::InsideRoute),
+                    .dropped(Reason::NoService),
                 underlay(ask().options(&[8, 0, 0, 0]).echo_request(3, 4))
                     .dropped(Reason::IpOptions),
             ],

@@ -124,20 +124,5 @@ pub(super) fn cases() -> Vec<Case> {
                 ),
             ],
         ),
-        case(
-            "an_instance_may_reach_another_tenants_public_address",
-            [underlay(
-                from_instance(HOST_A, BASTION)
-                    .ipv4(BASTION, OTHER_FLOATING)
-                    .tcp(40_000, 22),
-            )
-            .leaves(
-                COUNTER,
-                to_border()
-                    .ipv4(FLOATING, OTHER_FLOATING)
-                    .ttl(63)
-                    .tcp(40_000, 22),
-            )],
-        ),
     ]
 }

@@ -7,7 +7,10 @@ mod answers;
 mod cuts;
 mod floating;
 mod guest;
+mod hairpin;
 mod icmp_errors;
+mod inside;
+mod jumbo;
 mod limits;
 mod malformed;
 mod passed;
@@ -16,6 +19,7 @@ mod service;
 mod single_arm;
 pub mod site;
 mod tunnel;
+mod vlan;
 
 use gateway_common::{Outcome, Reason};
 
@@ -66,6 +70,8 @@ pub struct Step {
     pub program: Program,
     /// Free bytes in front of it; only the host runner can set them.
     pub headroom: usize,
+    /// Bytes of it in the first buffer; only the host runner can choose.
+    pub first_buffer: usize,
     /// The frame.
     pub input: Vec<u8>,
     /// What must become of it.
@@ -86,6 +92,11 @@ pub enum Expect {
     Encapsulated(Vec<(&'static str, Vec<u8>)>),
     /// It leaves by the public interface as this frame, and moves this counter.
     Decapsulated(&'static str, Vec<u8>),
+    /// It leaves by the underlay as this frame, outer source port included, and counts
+    /// as routed from one VPC to another, by their indices from 1 on.
+    Routed(u32, u32, Vec<u8>),
+    /// The same, with the counters of whose packet it is and of whom it is for.
+    Hairpinned(&'static str, &'static str, Vec<u8>),
 }
 
 impl Expect {
@@ -95,7 +106,10 @@ impl Expect {
             Self::Passed(reason) | Self::Dropped(reason) | Self::Answered(reason, _) => {
                 Some(reason)
             }
-            Self::Encapsulated(_) | Self::Decapsulated(..) => None,
+            Self::Encapsulated(_)
+            | Self::Decapsulated(..)
+            | Self::Routed(..)
+            | Self::Hairpinned(..) => None,
         }
     }
 }
@@ -116,6 +130,10 @@ pub fn all() -> Vec<Case> {
         malformed::cases(),
         tunnel::cases(),
         guest::cases(),
+        inside::cases(),
+        hairpin::cases(),
+        vlan::cases(),
+        jumbo::cases(),
         limits::cases(),
         refusals::cases(),
         icmp_errors::cases(),
@@ -157,13 +175,19 @@ impl Case {
 struct Arrival {
     program: Program,
     headroom: usize,
+    first_buffer: usize,
     input: Vec<u8>,
 }
+
+/// Bytes of a frame in its first buffer: what a test run in the kernel puts there, a page
+/// less head room, tail room and a little.
+const FIRST_BUFFER: usize = 3_520;
 
 fn arrive(program: Program, frame: Frame) -> Arrival {
     Arrival {
         program,
         headroom: 256,
+        first_buffer: FIRST_BUFFER,
         input: frame.bytes(),
     }
 }
@@ -188,15 +212,24 @@ impl Arrival {
         Self { headroom, ..self }
     }
 
+    fn first_buffer(self, first_buffer: usize) -> Self {
+        Self {
+            first_buffer,
+            ..self
+        }
+    }
+
     fn expect(self, expect: Expect) -> Step {
         let Self {
             program,
             headroom,
+            first_buffer,
             input,
         } = self;
         Step {
             program,
             headroom,
+            first_buffer,
             input,
             expect,
         }
@@ -240,6 +273,16 @@ impl Arrival {
             .into_iter()
             .map(|(counter, frame)| (counter, frame.bytes()));
         self.expect(Expect::Encapsulated(any.collect()))
+    }
+
+    /// To another instance, from one VPC to another.
+    fn routed(self, (from, to): (u32, u32), frame: Frame) -> Step {
+        self.expect(Expect::Routed(from, to, frame.bytes()))
+    }
+
+    /// To one of our own public addresses.
+    fn comes_back(self, from: &'static str, to: &'static str, frame: Frame) -> Step {
+        self.expect(Expect::Hairpinned(from, to, frame.bytes()))
     }
 
     /// Decapsulated to the border router.

@@ -49,11 +49,12 @@ fn answer(length: usize) -> Frame {
 
 /// The gateway's own address tells a client.
 fn told(client: Ipv4Addr) -> Frame {
-    to_border()
-        .ipv4(NODE, client)
-        .tos(0xc0)
-        .id(0)
-        .dont_fragment()
+    told_from(to_border(), NODE, client)
+}
+
+/// Somebody on a link tells a client.
+pub(super) fn told_from(link: Frame, own: Ipv4Addr, client: Ipv4Addr) -> Frame {
+    link.ipv4(own, client).tos(0xc0).id(0).dont_fragment()
 }
 
 /// The virtual router tells an instance.
@@ -80,13 +81,23 @@ fn quote_inner(error: Frame, tunnel: &Frame) -> Frame {
 }
 
 fn too_big_outside(packet: Frame) -> Step {
-    let mtu = TUNNEL_MTU as u16;
-    let error = told(CLIENT).icmp(3, 4).mtu(mtu).quote(&packet, QUOTED);
+    too_big_for(packet, TUNNEL_MTU)
+}
+
+/// A client's packet that is too big for the tunnel.
+pub(super) fn too_big_for(packet: Frame, mtu: usize) -> Step {
+    let error = told(CLIENT).icmp(3, 4).mtu(mtu as u16);
+    let error = error.quote(&packet, QUOTED);
     public(packet).answered(Reason::SentTooBig, error)
 }
 
 fn too_big_inside(packet: Frame, instance: Ipv4Addr) -> Step {
-    let error = told_inside(instance).icmp(3, 4).mtu(PUBLIC_MTU as u16);
+    too_big_for_instance(packet, instance, PUBLIC_MTU)
+}
+
+/// A packet of an instance on host A in the shop that is too big for the next link.
+pub(super) fn too_big_for_instance(packet: Frame, instance: Ipv4Addr, mtu: usize) -> Step {
+    let error = told_inside(instance).icmp(3, 4).mtu(mtu as u16);
     let error = quote_inner(error, &packet);
     underlay(packet).answered(Reason::SentTooBig, error)
 }
@@ -96,7 +107,8 @@ fn expired_outside(packet: Frame) -> Step {
     public(packet).answered(Reason::SentTimeExceeded, error)
 }
 
-fn expired_inside(packet: Frame, instance: Ipv4Addr) -> Step {
+/// A packet of an instance on host A in the shop whose TTL runs out.
+pub(super) fn expired_inside(packet: Frame, instance: Ipv4Addr) -> Step {
     let error = quote_inner(told_inside(instance).icmp(11, 0), &packet);
     underlay(packet).answered(Reason::SentTimeExceeded, error)
 }

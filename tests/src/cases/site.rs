@@ -9,7 +9,7 @@ use lingyun::{
         Mac, Protocol, Subnet, Topology, Vpc,
     },
     model::{self, Label, Tables},
-    reachability::{Interface, NeighbourState, NextHop, Reachability},
+    reachability::{Interface, NeighbourState, NextHop, Reachability, Vlan},
 };
 
 use crate::packet::{self, Frame, eth};
@@ -58,6 +58,16 @@ pub const WEB_2: Ipv4Addr = ip(172, 16, 1, 12);
 pub const DNS: Ipv4Addr = ip(172, 16, 1, 13);
 /// Has a floating IP; the other tenant has one with this address, too.
 pub const BASTION: Ipv4Addr = ip(172, 16, 1, 20);
+/// In the shop's second subnet, at the site with peerings; its host is B.
+pub const APP: Ipv4Addr = ip(172, 16, 2, 5);
+/// VNI of the office, a peer of the shop at the site with peerings.
+pub const OFFICE: u32 = 5_003;
+/// VNI of the branch, a peer of the office alone.
+pub const BRANCH: u32 = 5_004;
+/// In the office; its host is A.
+pub const DESK: Ipv4Addr = ip(10, 20, 1, 5);
+/// In the branch; its host is B.
+pub const TILL: Ipv4Addr = ip(10, 30, 1, 5);
 /// Lives on the host that cannot be reached.
 pub const LOST: Ipv4Addr = ip(172, 16, 1, 30);
 
@@ -73,6 +83,21 @@ pub const SPINE_MAC: packet::Mac = [0x02, 0, 0, 0, 2, 2];
 pub const ROUTER_MAC: packet::Mac = [0x02, 0x5e, 0, 0, 0, 1];
 /// MAC of the other tenant's virtual router.
 pub const OTHER_ROUTER_MAC: packet::Mac = [0x02, 0x5e, 0, 0, 0, 2];
+
+/// MAC of the office's virtual router.
+pub const OFFICE_ROUTER_MAC: packet::Mac = [0x02, 0x5e, 0, 0, 0, 3];
+/// MAC of the branch's virtual router.
+pub const BRANCH_ROUTER_MAC: packet::Mac = [0x02, 0x5e, 0, 0, 0, 4];
+/// MAC of the device on the second VLAN, at the site with VLANs.
+pub const SECOND_MAC: packet::Mac = [0x02, 0, 0, 0, 1, 3];
+
+/// MTU of all interfaces at the site with jumbo frames.
+pub const JUMBO_MTU: usize = 9_000;
+
+/// The public network's VLAN at the site with VLANs; the border router is there.
+pub const VLAN: u16 = 100;
+/// The second one.
+pub const SECOND_VLAN: u16 = 200;
 
 /// MAC of an instance: its VPC and the last byte of its address.
 pub const fn mac_of(vni: u32, ip: Ipv4Addr) -> packet::Mac {
@@ -100,47 +125,118 @@ pub enum Site {
     NoUplink,
     /// The gateway may send no ICMP errors.
     NoErrors,
+    /// The shop has a second subnet, and VPCs are peered.
+    Peered,
+    /// The public side is in two VLANs.
+    Tagged,
+    /// The MTU is that of jumbo frames, and VPCs are peered.
+    Jumbo,
     /// Two public endpoints and one instance point to records that do not exist.
     Inconsistent,
 }
 
 impl Site {
     /// All sites.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::Usual,
         Self::NoUplink,
         Self::NoErrors,
+        Self::Peered,
+        Self::Tagged,
+        Self::Jumbo,
         Self::Inconsistent,
     ];
 
-    /// What the topology says.
-    pub fn topology(self) -> Topology {
-        let mut topology = topology();
-        if self == Self::NoErrors {
-            topology.icmp_errors_per_second = 0;
+    /// The topology and what netlink would say there.
+    pub fn surroundings(self) -> (Topology, Reachability) {
+        let (mut topology, mut reach) = (topology(), reachability());
+        match self {
+            Self::NoUplink => reach.uplinks[0].mac = None,
+            Self::NoErrors => topology.icmp_errors_per_second = 0,
+            Self::Peered => peer(&mut topology),
+            Self::Tagged => tag(&mut topology, &mut reach),
+            Self::Jumbo => {
+                peer(&mut topology);
+                for interface in reach.interfaces.values_mut() {
+                    interface.mtu = JUMBO_MTU as u32;
+                }
+            }
+            Self::Usual | Self::Inconsistent => {}
         }
-        topology
-    }
-
-    /// What netlink would say there.
-    pub fn reachability(self) -> Reachability {
-        let mut reach = reachability();
-        if self == Self::NoUplink {
-            reach.uplinks[0].mac = None;
-        }
-        reach
+        (topology, reach)
     }
 
     /// What the agent would write.
     pub fn tables(self) -> Tables {
-        let topology = self.topology();
-        let reach = self.reachability();
+        let (topology, reach) = self.surroundings();
         let mut tables = model::build(&topology, &topology.gateways[0], &reach);
         if self == Self::Inconsistent {
             corrupt(&mut tables);
         }
         tables
     }
+}
+
+/// Adds the second subnet, the office, the branch and the peerings.
+fn peer(topology: &mut Topology) {
+    let cidr = |text: &str| text.parse().expect("a prefix");
+    let shop = &mut topology.vpcs[0];
+    let second = cidr("172.16.2.0/24");
+    shop.cidrs.push(second);
+    shop.subnets.push(Subnet {
+        name: "zone-2".into(),
+        cidr: second,
+        router: ip(172, 16, 2, 1).into(),
+    });
+    shop.instances.push(Instance {
+        name: "app".into(),
+        ip: APP.into(),
+        mac: Mac(mac_of(SHOP, APP)),
+        host: 1,
+    });
+    for (name, vni, router_mac, range, member) in [
+        (
+            "office",
+            OFFICE,
+            OFFICE_ROUTER_MAC,
+            "10.20.0.0/16",
+            ("desk", DESK, 0),
+        ),
+        (
+            "branch",
+            BRANCH,
+            BRANCH_ROUTER_MAC,
+            "10.30.0.0/16",
+            ("till", TILL, 1),
+        ),
+    ] {
+        let mut new = vpc(name, vni, router_mac, &[member]);
+        new.cidrs = vec![cidr(range)];
+        new.subnets[0].cidr = cidr(range);
+        topology.vpcs.push(new);
+    }
+    topology.peerings = vec![[0, 2], [3, 2]];
+}
+
+/// Puts the public side into VLANs; the border router is in the first.
+fn tag(topology: &mut Topology, reach: &mut Reachability) {
+    topology.gateways[0].public_vlans = vec![VLAN, SECOND_VLAN];
+    for (id, mac, v4) in [
+        (VLAN, PUBLIC_MAC, Some(NODE)),
+        (SECOND_VLAN, SECOND_MAC, None),
+    ] {
+        let vlan = Vlan {
+            parent: "public".into(),
+            id,
+            mac: Mac(mac),
+            mtu: PUBLIC_MTU as u32,
+            up: true,
+            v4,
+            v6: None,
+        };
+        reach.vlans.insert(format!("public.{id}"), vlan);
+    }
+    reach.uplinks[0].interface = format!("public.{VLAN}");
 }
 
 /// Index beyond every table.
@@ -272,12 +368,15 @@ pub fn topology() -> Topology {
     };
     Topology {
         anycast_vtep: ANYCAST.into(),
+        underlay_mtu: 1600,
+        peerings: vec![],
         seed: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
         // No run sends so many in a second that some are held back.
         icmp_errors_per_second: 1_000_000,
         gateways: vec![Gateway {
             name: "gw1".into(),
             public: vec!["public".into()],
+            public_vlans: vec![],
             underlay: vec!["underlay".into()],
             vtep: OWN_VTEP.into(),
         }],
@@ -371,6 +470,7 @@ pub fn reachability() -> Reachability {
             ),
         ]
         .into(),
+        vlans: [].into(),
         tunnels: [
             (HOST_A.into(), vec![hop("underlay", spine, Some(SPINE_MAC))]),
             (HOST_B.into(), vec![hop("underlay", spine, Some(SPINE_MAC))]),

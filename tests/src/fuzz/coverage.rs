@@ -21,8 +21,12 @@ impl Coverage {
     pub fn count(&mut self, program: Program, fate: &Fate) {
         let exit = match fate {
             Fate::Ends(reason) | Fate::Answered(reason, _) => reason.name(),
-            Fate::Sent { way: Way::In, .. } => "-> instance",
-            Fate::Sent { way: Way::Out, .. } => "-> public",
+            Fate::Sent { way, .. } => match way {
+                Way::In(_) => "-> instance",
+                Way::Out(_) => "-> public",
+                Way::Hairpin { .. } => "-> public, back in",
+                Way::Inside { .. } => "-> neighbour",
+            },
         };
         let column = PROGRAMS.iter().position(|&known| known == program);
         self.counts.entry(exit).or_default()[column.expect("one of three")] += 1;
@@ -46,7 +50,8 @@ impl Coverage {
     /// Frames that were sent on.
     pub fn sent(&self) -> u64 {
         let sent = |exit| self.counts.get(exit).into_iter().flatten().sum::<u64>();
-        sent("-> instance") + sent("-> public")
+        let exits = self.counts.keys().filter(|exit| exit.starts_with("->"));
+        exits.map(sent).sum()
     }
 
     /// Reasons that no frame ended with.

@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::Result;
 use gateway_common::Outcome as Ending;
-use lingyun::{config::Topology, model::Label};
+use lingyun::{
+    config::Topology,
+    model::{Label, Tables},
+};
 
 use super::{
     Arrival,
@@ -51,6 +54,7 @@ pub struct Rig {
     oracle: Oracle,
     topology: Topology,
     labels: Vec<Label>,
+    networks: Vec<u32>,
     /// What the gateway should have counted.
     books: Totals,
     since_audit: usize,
@@ -62,11 +66,15 @@ impl Rig {
     pub fn new(setting: &Setting, subject: Box<dyn Subject + Send>) -> Self {
         let topology = setting.topology.clone();
         let gateway = setting.gateway().clone();
+        let Tables {
+            labels, networks, ..
+        } = setting.tables();
         Self {
             subject,
             oracle: Oracle::new(topology.clone(), gateway, setting.reach.clone()),
             topology,
-            labels: setting.tables().labels,
+            labels,
+            networks,
             books: Totals::default(),
             since_audit: 0,
             between_audits: BETWEEN_AUDITS,
@@ -148,11 +156,12 @@ impl Rig {
         if found == self.books {
             return Ok(Ok(()));
         }
-        let (reasons, counters) = (
+        let lines = [
             differing(&self.books.reasons, &found.reasons),
             differing(&self.books.counters, &found.counters),
-        );
-        let lines: Vec<String> = reasons.into_iter().chain(counters).collect();
+            differing(&self.books.routed, &found.routed),
+        ]
+        .concat();
         Ok(Err(format!(
             "counted something else:\n  {}",
             lines.join("\n  ")
@@ -168,23 +177,40 @@ impl Rig {
                 count.packets += 1;
                 count.bytes += bytes;
             }
-            Fate::Sent {
-                owner, way, frame, ..
-            } => {
-                let index = self.labels.iter().position(|label| is_of(label, *owner));
-                let index = index.expect("every owner has a counter") as u32;
-                let count = self.books.counters.entry(index).or_default();
-                match way {
-                    Way::In => {
-                        count.in_packets += 1;
-                        count.in_bytes += bytes;
-                    }
-                    Way::Out => {
-                        count.out_packets += 1;
-                        count.out_bytes += frame.len() as u64;
-                    }
-                }
+            Fate::Sent { way, bytes, .. } => self.book_sent(*way, *bytes as u64),
+        }
+    }
+
+    fn book_sent(&mut self, way: Way, bytes: u64) {
+        let counter = |owner| {
+            let index = self.labels.iter().position(|label| is_of(label, owner));
+            index.expect("every owner has a counter") as u32
+        };
+        let network = |vni| {
+            let index = self.networks.iter().position(|&network| network == vni);
+            index.expect("every VPC has a counter") as u32
+        };
+        let (counters, from, to) = match way {
+            Way::In(owner) => (&mut self.books.counters, None, Some(counter(owner))),
+            Way::Out(owner) => (&mut self.books.counters, Some(counter(owner)), None),
+            Way::Hairpin { from, to } => {
+                let (from, to) = (counter(from), counter(to));
+                (&mut self.books.counters, Some(from), Some(to))
             }
+            Way::Inside { from, to } => {
+                let (from, to) = (network(from), network(to));
+                (&mut self.books.routed, Some(from), Some(to))
+            }
+        };
+        if let Some(index) = from {
+            let count = counters.entry(index).or_default();
+            count.out_packets += 1;
+            count.out_bytes += bytes;
+        }
+        if let Some(index) = to {
+            let count = counters.entry(index).or_default();
+            count.in_packets += 1;
+            count.in_bytes += bytes;
         }
     }
 }
@@ -251,6 +277,6 @@ fn in_words(fate: &Fate) -> String {
         Fate::Ends(reason) | Fate::Answered(reason, _) => {
             format!("{} ({})", reason.outcome().name(), reason.name())
         }
-        Fate::Sent { owner, way, .. } => format!("sent on ({way:?}, {owner:?})"),
+        Fate::Sent { way, .. } => format!("sent on ({way:?})"),
     }
 }

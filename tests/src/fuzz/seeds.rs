@@ -26,9 +26,16 @@ pub(super) fn of(setting: &Setting) -> Vec<Arrival> {
         errors(topology),
     ]
     .concat();
-    let said = frames.into_iter().map(|(program, frame)| Arrival {
-        program,
-        frame: frame.bytes(),
+    let vlans = &setting.gateway().public_vlans;
+    let said = frames.into_iter().enumerate();
+    let said = said.map(|(number, (program, frame))| {
+        let mut frame = frame.bytes();
+        // Where the public network is in VLANs: in one of them, now and then in another.
+        if program == Program::Public && !vlans.is_empty() {
+            let control = vlans.get(number % (vlans.len() + 1)).unwrap_or(&77);
+            frame.splice(12..12, [[0x81, 0], control.to_be_bytes()].concat());
+        }
+        Arrival { program, frame }
     });
     let steps = cases::all().into_iter().flat_map(|case| case.steps);
     let fixtures = steps.map(|step| Arrival {
@@ -170,12 +177,19 @@ fn inside(topology: &Topology) -> Vec<(Program, Frame)> {
             let ping = from(topology, id).ipv4(ip, router).echo_request(7, 1);
             frames.extend([(Program::Underlay, arp), (Program::Underlay, ping)]);
         }
-        let others = vpc.instances.iter().map(|other| other.ip);
+        // Those of a peer, and those of a VPC that is none.
+        let others = topology.instances().map(|(_, other)| other.ip);
         let public = topology.load_balancers.iter().map(|service| service.vip);
         let floating = topology.floating_ips.iter().map(|floating| floating.ip);
+        for service in &topology.load_balancers {
+            let to = from(topology, id).ipv4(ip, v4(service.vip));
+            let ask = segment(to, service.protocol, (PORT, service.port));
+            frames.push((Program::Underlay, ask));
+        }
         for other in others.chain(public).chain(floating) {
-            let frame = from(topology, id).ipv4(ip, v4(other)).tcp(PORT, 443);
-            frames.push((Program::Underlay, frame));
+            let to = || from(topology, id).ipv4(ip, v4(other));
+            frames.push((Program::Underlay, to().tcp(PORT, 443)));
+            frames.push((Program::Underlay, to().echo_request(7, 1)));
         }
     }
     frames

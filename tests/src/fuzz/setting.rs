@@ -7,12 +7,12 @@ use gateway_common::Reason;
 use lingyun::{
     config::{self, Gateway, Mac, Topology},
     model::{self, Tables},
-    reachability::{Interface, NeighbourState, NextHop, Reachability},
+    reachability::{Interface, NeighbourState, NextHop, Reachability, Vlan},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    cases::site::{self, PUBLIC_INDEX, Site, UNDERLAY_INDEX},
+    cases::site::{PUBLIC_INDEX, Site, UNDERLAY_INDEX},
     packet,
 };
 
@@ -32,17 +32,19 @@ pub struct Setting {
 impl Setting {
     /// The fixtures' site.
     pub fn usual() -> Self {
+        let (topology, reach) = Site::Usual.surroundings();
         Self {
             seed: None,
-            topology: site::topology(),
+            topology,
             gateway: 0,
-            reach: Site::Usual.reachability(),
+            reach,
         }
     }
 
     /// A random site, the same one for the same seed: services with none to several
-    /// backends of any weight, tenants with the same addresses, several interfaces and
-    /// next hops, some of which are down or not resolved.
+    /// backends of any weight, tenants with the same addresses, some of them peered,
+    /// several interfaces and next hops, some of which are down or not resolved, and now
+    /// and then VLANs.
     pub fn random(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let text = topology(&mut random).to_string();
@@ -80,6 +82,7 @@ fn topology(random: &mut Rng) -> Value {
         .map(|host| json!({ "name": format!("host-{host}"), "vtep": format!("10.0.1.{host}") }))
         .collect();
     let single_arm = random.u8(..4) == 0;
+    let tagged = random.u8(..4) == 0;
     let gateways: Vec<Value> = (0..random.usize(1..4))
         .map(|gateway| {
             let public = interfaces(random, "public");
@@ -87,9 +90,13 @@ fn topology(random: &mut Rng) -> Value {
                 true => public.clone(),
                 false => interfaces(random, "underlay"),
             };
+            let mut public = json!({ "interface": public });
+            if tagged {
+                public["vlan"] = json!(VLANS[..random.usize(1..=VLANS.len())]);
+            }
             json!({
                 "name": format!("gw-{gateway}"),
-                "public": { "interface": public },
+                "public": public,
                 "underlay": { "interface": underlay, "vtep": format!("10.0.0.{}", 11 + gateway) },
             })
         })
@@ -100,6 +107,16 @@ fn topology(random: &mut Rng) -> Value {
     let vpcs: Vec<Value> = (0..members.len())
         .map(|vpc| tenant(random, vpc, members[vpc], hosts.len()))
         .collect();
+    // One tenant has peers: those whose addresses nobody else has whom it sees.
+    let hub = random.usize(..vpcs.len());
+    let mut seen = vec![&vpcs[hub]["subnets"]];
+    let mut peerings = Vec::new();
+    for (number, vpc) in vpcs.iter().enumerate() {
+        if random.bool() && !seen.contains(&&vpc["subnets"]) {
+            seen.push(&vpc["subnets"]);
+            peerings.push(json!({ "vpcs": [format!("vpc-{hub}"), format!("vpc-{number}")] }));
+        }
+    }
     let balancers: Vec<Value> = (0..random.usize(..6))
         .map(|number| balancer(random, number, &members))
         .collect();
@@ -124,6 +141,7 @@ fn topology(random: &mut Rng) -> Value {
         "gateways": gateways,
         "hosts": hosts,
         "vpcs": vpcs,
+        "peerings": peerings,
         "load_balancers": balancers,
         "floating_ips": floating,
     })
@@ -135,14 +153,18 @@ fn interfaces(random: &mut Rng, side: &str) -> Vec<String> {
         .collect()
 }
 
-/// A tenant network. All tenants use the same addresses.
+/// VLANs that a public side can have.
+const VLANS: [u16; 3] = [100, 4_094, 1];
+
+/// A tenant network. Some tenants use the same addresses.
 fn tenant(random: &mut Rng, vpc: usize, members: usize, hosts: usize) -> Value {
+    let network = ["172.16", "172.18", "10.7"][random.usize(..3)];
     let instances: Vec<Value> = (0..members)
         .map(|member| {
             json!({
                 "name": format!("vm-{member}"),
                 // Both subnets have some.
-                "ip": format!("172.16.{}.{}", member % 2, 10 + member),
+                "ip": format!("{network}.{}.{}", member % 2, 10 + member),
                 "mac": format!("02:aa:00:00:{vpc:02x}:{member:02x}"),
                 "host": format!("host-{}", random.usize(..hosts)),
             })
@@ -152,8 +174,12 @@ fn tenant(random: &mut Rng, vpc: usize, members: usize, hosts: usize) -> Value {
         "name": format!("vpc-{vpc}"),
         "vni": 5_000 + vpc,
         "subnets": [
-            { "name": "even", "cidr": "172.16.0.0/24" },
-            { "name": "odd", "cidr": "172.16.1.0/24", "router": "172.16.1.254" },
+            { "name": "even", "cidr": format!("{network}.0.0/24") },
+            {
+                "name": "odd",
+                "cidr": format!("{network}.1.0/24"),
+                "router": format!("{network}.1.254"),
+            },
         ],
         "instances": instances,
     })
@@ -209,11 +235,51 @@ fn surroundings(random: &mut Rng, topology: &Topology, gateway: usize) -> Reacha
         let hops = next_hops(random, &gateway.underlay, 11);
         (host.vtep, hops)
     });
+    let tunnels = tunnels.collect();
+    let vlans = vlans(random, gateway);
+    let outward = match gateway.public_vlans.is_empty() {
+        true => gateway.public.clone(),
+        false => vlans.keys().cloned().collect(),
+    };
     Reachability {
         interfaces,
-        tunnels: tunnels.collect(),
-        uplinks: next_hops(&mut Rng::with_seed(random.u64(..)), &gateway.public, 9),
+        vlans,
+        tunnels,
+        uplinks: match outward.is_empty() {
+            true => Vec::new(),
+            false => next_hops(&mut Rng::with_seed(random.u64(..)), &outward, 9),
+        },
     }
+}
+
+/// The kernel's devices for a gateway's VLANs; some are missing.
+fn vlans(random: &mut Rng, gateway: &Gateway) -> BTreeMap<String, Vlan> {
+    let mut vlans = BTreeMap::new();
+    for parent in &gateway.public {
+        for &id in &gateway.public_vlans {
+            let Interface {
+                mac,
+                mtu,
+                up,
+                v4,
+                v6,
+                ..
+            } = interface(random, id.into());
+            let vlan = Vlan {
+                parent: parent.clone(),
+                id,
+                mac,
+                mtu,
+                up,
+                v4,
+                v6,
+            };
+            if random.u8(..8) > 0 {
+                vlans.insert(format!("{parent}.{id}"), vlan);
+            }
+        }
+    }
+    vlans
 }
 
 fn interface(random: &mut Rng, ifindex: u32) -> Interface {

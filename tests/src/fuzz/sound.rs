@@ -28,7 +28,9 @@ pub(super) fn check(
     if !wrong.is_empty() && wrong_checksums(input).is_empty() {
         return Err(format!("what was right is wrong now: {}", wrong.join(", ")));
     }
-    if let Fate::Sent { way: Way::Out, .. } = fate
+    if let Fate::Sent {
+        way: Way::Out(_), ..
+    } = fate
         && let Some(source) = source(&outcome.frame)
         && !is_public(topology, source)
     {

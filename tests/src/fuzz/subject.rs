@@ -34,6 +34,27 @@ pub struct Totals {
     pub reasons: BTreeMap<Reason, ReasonCount>,
     /// Traffic by counter, the ones that moved at all.
     pub counters: BTreeMap<u32, Counter>,
+    /// The same of what was routed inside, by VPC.
+    pub routed: BTreeMap<u32, Counter>,
+}
+
+/// Adds counts to counts.
+fn add(totals: &mut BTreeMap<u32, Counter>, counts: BTreeMap<u32, Counter>) {
+    for (index, count) in counts {
+        let total = totals.entry(index).or_default();
+        total.in_packets += count.in_packets;
+        total.in_bytes += count.in_bytes;
+        total.out_packets += count.out_packets;
+        total.out_bytes += count.out_bytes;
+    }
+}
+
+/// The counters that moved at all.
+fn moved(counters: Vec<Counter>) -> BTreeMap<u32, Counter> {
+    (0..)
+        .zip(counters)
+        .filter(|(_, count)| *count != Counter::default())
+        .collect()
 }
 
 /// A gateway that frames can be sent to.
@@ -98,13 +119,8 @@ impl Subject for HostSubject {
             total.packets += count.packets;
             total.bytes += count.bytes;
         }
-        for (index, count) in observed.counters {
-            let total = self.totals.counters.entry(index).or_default();
-            total.in_packets += count.in_packets;
-            total.in_bytes += count.in_bytes;
-            total.out_packets += count.out_packets;
-            total.out_bytes += count.out_bytes;
-        }
+        add(&mut self.totals.counters, observed.counters);
+        add(&mut self.totals.routed, observed.routed);
         Ok(Outcome {
             action: observed.action,
             shows_device: true,
@@ -218,14 +234,12 @@ impl Subject for KernelSubject {
 
     fn totals(&self) -> Result<Totals> {
         let reasons = self.datapath.reasons()?.into_iter();
-        let counters = (0..).zip(self.datapath.counters()?);
         Ok(Totals {
             reasons: reasons
                 .filter(|(_, count)| *count != ReasonCount::default())
                 .collect(),
-            counters: counters
-                .filter(|(_, count)| *count != Counter::default())
-                .collect(),
+            counters: moved(self.datapath.counters()?),
+            routed: moved(self.datapath.routed()?),
         })
     }
 }

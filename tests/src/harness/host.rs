@@ -7,8 +7,8 @@ use std::{
 
 use gateway_common::{
     BUCKET_SLOTS, Backend, Begun, Bucket, Counter, ErrorLimit, FlowKey, Instance, Interface,
-    Limiter, Moved, NextHop, Note, Outcome, Reason, ReasonCount, SourceNat, TrackEvent, Tunnel,
-    Underlay, WIDE_SLOTS, WideBucket, WideSlot,
+    Limiter, Moved, NextHop, Note, Outcome, Range, Reason, ReasonCount, SourceNat, TrackEvent,
+    Tunnel, Underlay, WIDE_SLOTS, WideBucket, WideSlot,
 };
 use gateway_ebpf::{
     bucket,
@@ -30,6 +30,7 @@ pub struct HostTables {
     reverse: Vec<Bucket>,
     addresses: Vec<WideBucket>,
     counters: RefCell<BTreeMap<u32, Counter>>,
+    routed: RefCell<BTreeMap<u32, Counter>>,
     reasons: RefCell<BTreeMap<Reason, ReasonCount>>,
     notes: RefCell<[u32; Note::COUNT]>,
     marks: RefCell<BTreeMap<u32, u32>>,
@@ -51,6 +52,7 @@ impl HostTables {
             instance_keys,
             reverse,
             counters: RefCell::default(),
+            routed: RefCell::default(),
             reasons: RefCell::default(),
             notes: RefCell::default(),
             marks: RefCell::default(),
@@ -228,6 +230,39 @@ impl packet::Tables for HostTables {
         Some(use_it(&mut self.limiter.borrow_mut()))
     }
 
+    fn public_filter(&self, word: u32) -> u64 {
+        self.model.filter[word as usize]
+    }
+
+    fn is_inside(&self, address: Range) -> bool {
+        let bits = |range: Range| -> Vec<u8> {
+            let bytes = range.words().map(u32::to_ne_bytes).concat();
+            bytes
+                .iter()
+                .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1))
+                .collect()
+        };
+        let address = bits(address);
+        self.model
+            .ranges
+            .iter()
+            .any(|&(length, range)| bits(range)[..length as usize] == address[..length as usize])
+    }
+
+    fn tagged(&self) -> bool {
+        self.model.config.tagged != 0
+    }
+
+    fn count_routed(&self, from: u32, to: u32, bytes: usize) {
+        let mut routed = self.routed.borrow_mut();
+        let sender = routed.entry(from).or_default();
+        sender.out_packets += 1;
+        sender.out_bytes += bytes as u64;
+        let receiver = routed.entry(to).or_default();
+        receiver.in_packets += 1;
+        receiver.in_bytes += bytes as u64;
+    }
+
     fn count_in(&self, counter: u32, bytes: usize) {
         let mut counters = self.counters.borrow_mut();
         let count = counters.entry(counter).or_default();
@@ -275,9 +310,14 @@ impl Host {
     fn walk<O: Outer>(&self, program: Program, packet: &mut Buffer) -> Verdict {
         const TAIL_CALLS: usize = 33;
         let tables = &self.tables;
+        let tagged = self.tables.model.config.tagged != 0;
         let mut verdict = match program {
+            Program::Public if tagged => gateway_ebpf::public_tagged::<O, _, _>(packet, tables),
             Program::Public => gateway_ebpf::public::<O, _, _>(packet, tables),
             Program::Underlay => gateway_ebpf::underlay::<O, _, _>(packet, tables),
+            Program::SingleArm if tagged => {
+                gateway_ebpf::single_arm_tagged::<O, _, _>(packet, tables)
+            }
             Program::SingleArm => gateway_ebpf::single_arm::<O, _, _>(packet, tables),
         };
         for _ in 0..TAIL_CALLS {
@@ -291,7 +331,11 @@ impl Host {
 
     /// Sends one frame in by a program.
     pub fn send(&self, program: Program, frame: &[u8], headroom: usize) -> Observed {
-        let mut packet = Buffer::new(frame, headroom, PUBLIC_INDEX);
+        self.send_in(program, Buffer::new(frame, headroom, PUBLIC_INDEX))
+    }
+
+    /// The same with a frame that may be in several buffers.
+    fn send_in(&self, program: Program, mut packet: Buffer) -> Observed {
         let verdict = match self.tables.model.underlay() {
             Underlay::V4 => self.walk::<OverV4>(program, &mut packet),
             Underlay::V6 => self.walk::<OverV6>(program, &mut packet),
@@ -309,6 +353,7 @@ impl Host {
             action,
             output: packet.frame().to_vec(),
             counters: self.tables.counters.take(),
+            routed: self.tables.routed.take(),
             reasons: self.tables.reasons.take(),
         }
     }
@@ -316,7 +361,8 @@ impl Host {
 
 impl Runner for Host {
     fn run(&mut self, step: &Step, _device: Option<u32>) -> anyhow::Result<Observed> {
-        Ok(self.send(step.program, &step.input, step.headroom))
+        let frame = Buffer::new(&step.input, step.headroom, PUBLIC_INDEX);
+        Ok(self.send_in(step.program, frame.in_several(step.first_buffer)))
     }
 
     fn can_send(&self, _step: &Step) -> bool {

@@ -1,8 +1,8 @@
 //! Compares what a run did with what a case expects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gateway_common::{Counter, ReasonCount};
+use gateway_common::{Counter, ReasonCount, VXLAN_OVERHEAD_V4};
 use lingyun::model::Tables;
 
 use super::{Action, Observed, Runner};
@@ -17,6 +17,9 @@ use crate::{
 /// Where the outer UDP source port lies in a tunnel frame.
 const OUTER_PORT: std::ops::Range<usize> = 34..36;
 
+/// Bytes that the tunnel adds.
+const TUNNEL: u64 = VXLAN_OVERHEAD_V4 as u64;
+
 /// What is compared between the packets of a case: alternative and outer port.
 type Seen = (usize, u16);
 
@@ -28,7 +31,9 @@ pub(super) fn check(case: &Case, runner: &mut dyn Runner) -> Result<(), String> 
             continue;
         }
         let device = match step.expect {
-            Expect::Encapsulated(_) => Some(UNDERLAY_INDEX),
+            Expect::Encapsulated(_) | Expect::Routed(..) | Expect::Hairpinned(..) => {
+                Some(UNDERLAY_INDEX)
+            }
             Expect::Decapsulated(..) => Some(PUBLIC_INDEX),
             _ => None,
         };
@@ -53,7 +58,9 @@ fn judge(tables: &Tables, step: &Step, observed: &Observed) -> Result<Option<See
         Expect::Passed(_) => Action::Pass,
         Expect::Dropped(_) => Action::Drop,
         Expect::Answered(..) => Action::Transmit,
-        Expect::Encapsulated(_) => Action::Redirect(UNDERLAY_INDEX),
+        Expect::Encapsulated(_) | Expect::Routed(..) | Expect::Hairpinned(..) => {
+            Action::Redirect(UNDERLAY_INDEX)
+        }
         Expect::Decapsulated(..) => Action::Redirect(PUBLIC_INDEX),
     };
     let reasons: Vec<_> = step.expect.reason().into_iter().collect();
@@ -72,6 +79,9 @@ fn judge(tables: &Tables, step: &Step, observed: &Observed) -> Result<Option<See
             count,
         )?;
     }
+    equal("routed", &routed(&step.expect), &observed.routed)?;
+    // A tag is the link's, not the packet's.
+    let tag = if tables.config.tagged != 0 { 4 } else { 0 };
     match &step.expect {
         Expect::Dropped(_) => no_counter(observed),
         Expect::Passed(_) => same(&step.input, &observed.output).and(no_counter(observed)),
@@ -82,7 +92,7 @@ fn judge(tables: &Tables, step: &Step, observed: &Observed) -> Result<Option<See
         Expect::Decapsulated(name, frame) => {
             right(&observed.output)?;
             same(frame, &observed.output)?;
-            let out_bytes = frame.len() as u64;
+            let out_bytes = frame.len() as u64 - tag;
             let expected = Counter {
                 out_packets: 1,
                 out_bytes,
@@ -90,11 +100,27 @@ fn judge(tables: &Tables, step: &Step, observed: &Observed) -> Result<Option<See
             };
             one_counter(tables, name, &expected, observed)
         }
+        Expect::Routed(_, _, frame) => {
+            right(&observed.output)?;
+            same(frame, &observed.output).and(no_counter(observed))
+        }
+        Expect::Hairpinned(from, to, frame) => {
+            right(&observed.output)?;
+            same(frame, &observed.output)?;
+            let mut expected: BTreeMap<u32, Counter> = BTreeMap::new();
+            let bytes = frame.len() as u64 - TUNNEL;
+            let sender = expected.entry(site::counter(tables, from)).or_default();
+            (sender.out_packets, sender.out_bytes) = (1, bytes);
+            let receiver = expected.entry(site::counter(tables, to)).or_default();
+            (receiver.in_packets, receiver.in_bytes) = (1, bytes);
+            let what = format!("counters that moved (should be {from} and {to})");
+            equal(&what, &expected, &observed.counters)
+        }
         Expect::Encapsulated(any) => {
             let (at, port) = encapsulated(any, &observed.output)?;
             let expected = Counter {
                 in_packets: 1,
-                in_bytes: bytes,
+                in_bytes: bytes - tag,
                 ..Counter::default()
             };
             one_counter(tables, any[at].0, &expected, observed)?;
@@ -102,6 +128,19 @@ fn judge(tables: &Tables, step: &Step, observed: &Observed) -> Result<Option<See
         }
     }
     .map(|()| None)
+}
+
+/// The counters of routed packets that must move.
+fn routed(expect: &Expect) -> BTreeMap<u32, Counter> {
+    let mut routed: BTreeMap<u32, Counter> = BTreeMap::new();
+    if let Expect::Routed(from, to, frame) = expect {
+        let bytes = frame.len() as u64 - TUNNEL;
+        let sender = routed.entry(*from).or_default();
+        (sender.out_packets, sender.out_bytes) = (1, bytes);
+        let receiver = routed.entry(*to).or_default();
+        (receiver.in_packets, receiver.in_bytes) = (1, bytes);
+    }
+    routed
 }
 
 /// Which of several frames a tunnel frame is, whatever its outer source port.

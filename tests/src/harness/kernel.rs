@@ -18,7 +18,7 @@ use crate::cases::{
 const SHORTEST: usize = 14;
 
 /// Room for the longest frame of a case after a push.
-const ROOM: usize = 4_096;
+const ROOM: usize = 16_384;
 
 /// Where the object is: `$LINGYUN_BPF_OBJECT`, or where `cargo xtask build` puts it.
 pub fn object_path() -> PathBuf {
@@ -81,6 +81,7 @@ pub struct Kernel {
 struct Loaded {
     datapath: Datapath,
     counters: Vec<Counter>,
+    routed: Vec<Counter>,
     reasons: Vec<(Reason, ReasonCount)>,
 }
 
@@ -123,11 +124,13 @@ impl Kernel {
             };
             let datapath = Datapath::load(&options, &tables)?;
             let (counters, reasons) = (datapath.counters()?, datapath.reasons()?);
+            let routed = datapath.routed()?;
             self.loaded.insert(
                 key,
                 Loaded {
                     datapath,
                     counters,
+                    routed,
                     reasons,
                 },
             );
@@ -180,12 +183,14 @@ impl Kernel {
             4 => Action::Redirect(device),
             other => bail!("the program returned {other}, which is no XDP action to expect"),
         };
-        let (counters, reasons) = loaded.moved()?;
+        let counters = std::mem::replace(&mut loaded.counters, loaded.datapath.counters()?);
+        let routed = std::mem::replace(&mut loaded.routed, loaded.datapath.routed()?);
         Ok(Observed {
             action,
             output,
-            counters,
-            reasons,
+            counters: moved(&loaded.counters, &counters),
+            routed: moved(&loaded.routed, &routed),
+            reasons: loaded.reasons()?,
         })
     }
 }
@@ -200,39 +205,35 @@ impl Runner for Kernel {
     }
 }
 
+/// What moved between two readings.
+fn moved(now: &[Counter], before: &[Counter]) -> BTreeMap<u32, Counter> {
+    let changed = |(now, before): (&Counter, &Counter)| Counter {
+        in_packets: now.in_packets - before.in_packets,
+        in_bytes: now.in_bytes - before.in_bytes,
+        out_packets: now.out_packets - before.out_packets,
+        out_bytes: now.out_bytes - before.out_bytes,
+    };
+    (0..)
+        .zip(now.iter().zip(before).map(changed))
+        .filter(|(_, count)| *count != Counter::default())
+        .collect()
+}
+
 impl Loaded {
-    /// What moved since it was last asked.
-    fn moved(&mut self) -> Result<(BTreeMap<u32, Counter>, BTreeMap<Reason, ReasonCount>)> {
-        let counters = std::mem::replace(&mut self.counters, self.datapath.counters()?);
+    /// Reasons that were counted since they were last read.
+    fn reasons(&mut self) -> Result<BTreeMap<Reason, ReasonCount>> {
         let reasons = std::mem::replace(&mut self.reasons, self.datapath.reasons()?);
-        let changed = |(now, before): (&Counter, &Counter)| Counter {
-            in_packets: now.in_packets - before.in_packets,
-            in_bytes: now.in_bytes - before.in_bytes,
-            out_packets: now.out_packets - before.out_packets,
-            out_bytes: now.out_bytes - before.out_bytes,
-        };
-        let counters = (0..).zip(self.counters.iter().zip(&counters).map(changed));
-        let reasons = self
+        let counts = self
             .reasons
             .iter()
             .zip(&reasons)
             .map(|((reason, now), (_, before))| {
                 let packets = now.packets - before.packets;
-                (
-                    *reason,
-                    ReasonCount {
-                        packets,
-                        bytes: now.bytes - before.bytes,
-                    },
-                )
+                let bytes = now.bytes - before.bytes;
+                (*reason, ReasonCount { packets, bytes })
             });
-        Ok((
-            counters
-                .filter(|(_, count)| *count != Counter::default())
-                .collect(),
-            reasons
-                .filter(|(_, count)| *count != ReasonCount::default())
-                .collect(),
-        ))
+        Ok(counts
+            .filter(|(_, count)| *count != ReasonCount::default())
+            .collect())
     }
 }

@@ -35,6 +35,8 @@ pub struct Observed {
     pub output: Vec<u8>,
     /// Counters that moved, by index, and by how much.
     pub counters: BTreeMap<u32, Counter>,
+    /// Counters of routed packets that moved, by index of the VPC, and by how much.
+    pub routed: BTreeMap<u32, Counter>,
     /// Reasons that were counted, and by how much.
     pub reasons: BTreeMap<Reason, ReasonCount>,
 }

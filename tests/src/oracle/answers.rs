@@ -15,13 +15,17 @@ use super::{
 impl Oracle {
     /// ARP outside: the gateway answers for the public addresses that it owns; all
     /// else is the kernel's.
-    pub(super) fn arp_from_public(&self, device: u32, frame: Ethernet) -> Result<Fate, Reason> {
+    pub(super) fn arp_from_public(
+        &self,
+        arrival: (u32, Option<u16>),
+        frame: Ethernet,
+    ) -> Result<Fate, Reason> {
         let arp = Arp::read(&frame.body).ok_or(Reason::Truncated)?;
         let asked = IpAddr::from(arp.target.1);
         if !arp.is_request() || !self.site.addresses.contains_key(&asked) {
             return Err(Reason::NotIp);
         }
-        let mac = self.site.public_mac(device).ok_or(Reason::NotIp)?;
+        let mac = self.site.public_mac(arrival).ok_or(Reason::NotIp)?;
         Ok(Fate::Answered(
             Reason::ArpReply,
             reply(frame, arp, mac).bytes(),

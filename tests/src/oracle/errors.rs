@@ -56,13 +56,13 @@ impl Oracle {
     /// the packet came in by, or else as the address that it was for.
     pub(super) fn refuse_outside(
         &mut self,
-        device: u32,
+        arrival: (u32, Option<u16>),
         mut frame: Ethernet,
         packet: &Packet,
         trouble: Trouble,
         seen: &Seen<'_>,
     ) -> Fate {
-        let own = self.site.public_address(device, packet.destination);
+        let own = self.site.public_address(arrival, packet.destination);
         let from = own.unwrap_or(packet.destination);
         if let Err(reason) = self.may_tell(packet, trouble, seen) {
             return Fate::Ends(reason);

@@ -15,18 +15,19 @@ use super::{
 };
 
 /// Who gets a packet, and as what.
-struct Receiver {
-    owner: Owner,
-    instance: InstanceId,
+pub(super) struct Receiver {
+    pub(super) owner: Owner,
+    pub(super) instance: InstanceId,
     /// The port there, if it is not the same.
-    port: Option<u16>,
+    pub(super) port: Option<u16>,
 }
 
 impl Oracle {
-    /// A frame from the public network.
+    /// A frame from the public network, by an interface or a VLAN on it, which is taken
+    /// off already.
     pub(super) fn public_side(
         &mut self,
-        device: u32,
+        arrival: (u32, Option<u16>),
         bytes: &[u8],
         seen: &Seen<'_>,
     ) -> Result<Fate, Reason> {
@@ -36,7 +37,7 @@ impl Oracle {
                 return Err(Reason::L2Multicast);
             }
             ethertype::IPV4 | ethertype::IPV6 => {}
-            ethertype::ARP => return self.arp_from_public(device, frame),
+            ethertype::ARP => return self.arp_from_public(arrival, frame),
             kind => return Err(parse::other_ethertype(kind)),
         }
         let packet = parse::header(&frame)?;
@@ -51,7 +52,7 @@ impl Oracle {
             self.error_in(frame, packet.clone(), address)?
         } else {
             let hash = hash::flow(self.site.topology.seed, &packet);
-            let Some(receiver) = self.receiver(&packet, address, hash)? else {
+            let Some(receiver) = self.receiver(address, &packet, hash)? else {
                 return self.ask_gateway(frame, packet);
             };
             self.deliver(frame, packet.clone(), &receiver, hash, |packet| {
@@ -62,7 +63,25 @@ impl Oracle {
         };
         match result {
             Ok(fate) => Ok(fate),
-            Err(trouble) => Ok(self.refuse_outside(device, plain, &packet, trouble, seen)),
+            Err(trouble) => Ok(self.refuse_outside(arrival, plain, &packet, trouble, seen)),
+        }
+    }
+
+    /// Who is asked at a public address, if not the gateway itself. `hash` is the flow's.
+    pub(super) fn receiver(
+        &self,
+        address: Address,
+        packet: &Packet,
+        hash: u64,
+    ) -> Result<Option<Receiver>, Reason> {
+        match (self.service_of(packet), address) {
+            (Some(service), _) => self.backend(service, packet, hash).map(Some),
+            (None, Address::Floating(index)) => Ok(Some(Receiver {
+                owner: Owner::Floating(index),
+                instance: self.site.topology.floating_ips[index].instance,
+                port: None,
+            })),
+            (None, Address::Gateway) => Ok(None),
         }
     }
 
@@ -80,7 +99,7 @@ impl Oracle {
         }
         let forward = quoted.forward();
         let hash = hash::flow(self.site.topology.seed, &forward);
-        let receiver = self.receiver(&forward, address, hash)?;
+        let receiver = self.receiver(address, &forward, hash)?;
         let receiver = receiver.ok_or(match quoted.is_later_fragment {
             true => Reason::IcmpQuote,
             false => Reason::NoService,
@@ -91,26 +110,8 @@ impl Oracle {
         })
     }
 
-    /// Who gets the packets of a flow; nobody but the gateway itself, if there is none.
-    fn receiver(
-        &self,
-        packet: &Packet,
-        address: Address,
-        hash: u64,
-    ) -> Result<Option<Receiver>, Reason> {
-        Ok(match (self.service_of(packet), address) {
-            (Some(service), _) => Some(self.backend(service, packet, hash)?),
-            (None, Address::Floating(index)) => Some(Receiver {
-                owner: Owner::Floating(index),
-                instance: self.site.topology.floating_ips[index].instance,
-                port: None,
-            }),
-            (None, Address::Gateway) => None,
-        })
-    }
-
     /// The load balancer that listens where a packet goes.
-    fn service_of(&self, packet: &Packet) -> Option<usize> {
+    pub(super) fn service_of(&self, packet: &Packet) -> Option<usize> {
         let (_, port) = packet.ports()?;
         let listener = (packet.destination, packet.protocol, port);
         self.site.services.get(&listener).copied()
@@ -158,6 +159,7 @@ impl Oracle {
     ) -> Result<Result<Fate, Trouble>, Reason> {
         let instance = self.site.topology.instance(receiver.instance);
         let vpc = &self.site.topology.vpcs[receiver.instance.vpc];
+        let bytes = frame.bytes().len();
         if packet.ttl <= 1 {
             return Ok(Err(Trouble::Expired));
         }
@@ -177,9 +179,15 @@ impl Oracle {
         frame.body = packet.bytes();
         Ok(Ok(Fate::Sent {
             device: link.device,
-            frame: self.encapsulate(&frame, packet.tos, vpc.vni, instance.host, link, hash),
-            owner: receiver.owner,
-            way: Way::In,
+            frame: self.encapsulate(
+                &frame,
+                packet.tos,
+                vpc.vni,
+                (instance.host, link),
+                hash::source_port(hash),
+            ),
+            way: Way::In(receiver.owner),
+            bytes,
         }))
     }
 }

@@ -8,8 +8,10 @@
 
 mod answers;
 mod errors;
+mod hairpin;
 mod hash;
 mod inbound;
+mod inside;
 mod ip;
 mod outbound;
 mod parse;
@@ -17,6 +19,7 @@ mod quoted;
 mod site;
 mod sums;
 mod tunnel;
+mod vlan;
 mod wire;
 
 use gateway_common::Reason;
@@ -41,10 +44,10 @@ pub enum Fate {
         device: u32,
         /// The frame that leaves.
         frame: Vec<u8>,
-        /// Whose traffic it is.
-        owner: Owner,
-        /// Which way it goes.
+        /// Which way it goes, and whose traffic it is.
         way: Way,
+        /// Bytes that count: without a tunnel's headers, and without a VLAN's tag.
+        bytes: usize,
     },
 }
 
@@ -57,13 +60,27 @@ pub enum Owner {
     Floating(usize),
 }
 
-/// Which way a packet goes.
+/// Which way a packet goes, and whose traffic it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// To an instance.
-    In,
-    /// To the public network.
-    Out,
+    /// From the public network to an instance.
+    In(Owner),
+    /// From an instance to the public network.
+    Out(Owner),
+    /// From an instance to one of our own public addresses, and so to an instance.
+    Hairpin {
+        /// As whom the sender appears.
+        from: Owner,
+        /// Who is asked.
+        to: Owner,
+    },
+    /// From an instance to another, as they are.
+    Inside {
+        /// VNI of the sender's VPC.
+        from: u32,
+        /// VNI of the receiver's.
+        to: u32,
+    },
 }
 
 /// What a gateway did with a frame: the oracle looks at it only where a gateway may
@@ -102,14 +119,31 @@ impl Oracle {
     /// this index, with `seen` where the gateway may choose.
     pub fn fate(&mut self, program: Program, device: u32, frame: &[u8], seen: &Seen<'_>) -> Fate {
         let result = match program {
-            Program::Public => self.public_side(device, frame, seen),
+            Program::Public => self.public_network(device, frame, seen),
             Program::Underlay => self.underlay_side(frame, seen),
+            Program::SingleArm if self.site.is_tagged() => match vlan::is_tagged(frame) {
+                true => self.public_network(device, frame, seen),
+                false => self.underlay_side(frame, seen),
+            },
             Program::SingleArm => match self.underlay_side(frame, seen) {
-                Err(reason) if is_no_tunnel(reason) => self.public_side(device, frame, seen),
+                Err(reason) if is_no_tunnel(reason) => self.public_network(device, frame, seen),
                 result => result,
             },
         };
         result.unwrap_or_else(Fate::Ends)
+    }
+
+    /// A frame from the public network, which may be in VLANs.
+    fn public_network(
+        &mut self,
+        device: u32,
+        frame: &[u8],
+        seen: &Seen<'_>,
+    ) -> Result<Fate, Reason> {
+        match self.site.is_tagged() {
+            true => self.tagged_side(device, frame, seen),
+            false => self.public_side((device, None), frame, seen),
+        }
     }
 }
 

@@ -7,15 +7,15 @@ use lingyun::config::InstanceId;
 
 use super::{
     Fate, Oracle, Owner, Seen, Way, errors::Trouble, ip::Packet, parse, quoted::Quoted,
-    tunnel::Tunnelled, wire::ethertype,
+    tunnel::Tunnelled, vlan, wire::ethertype,
 };
 
 /// As whom an instance appears.
-struct Appearance {
-    owner: Owner,
-    address: IpAddr,
+pub(super) struct Appearance {
+    pub(super) owner: Owner,
+    pub(super) address: IpAddr,
     /// Its port, if it is not the same.
-    port: Option<u16>,
+    pub(super) port: Option<u16>,
 }
 
 impl Oracle {
@@ -45,29 +45,30 @@ impl Oracle {
             .routers
             .contains(&(sender.vpc, packet.destination));
         if to_router && packet.is_icmp() && !packet.is_fragment() {
-            let mut inner = tunnelled.inner.clone();
-            inner.body = self.echo_reply(packet)?.bytes();
-            std::mem::swap(&mut inner.source, &mut inner.destination);
-            let answer = tunnelled.turn_round(&inner);
-            return Ok(Fate::Answered(Reason::InnerEchoReply, answer));
+            return self.answer_inside(tunnelled, packet);
         }
-        if vpc
-            .cidrs
-            .iter()
-            .any(|cidr| cidr.contains(&packet.destination))
-        {
-            return Err(Reason::InsideRoute);
-        }
+        let ours = self.site.addresses.get(&packet.destination).copied();
         let router = self.site.topology.subnet_of(sender).router;
-        let result = if packet.is_icmp_error() && !packet.is_fragment() {
-            self.error_out(&tunnelled, packet.clone(), sender)?
-        } else {
-            let appearance = self.appearance(sender, &packet)?;
-            self.send_out(&tunnelled, packet.clone(), &appearance, |packet| {
-                if let Some(port) = appearance.port {
-                    packet.set_source_port(port);
-                }
-            })?
+        let (asked, from) = (packet.clone(), &tunnelled);
+        let result = match ours {
+            _ if self.site.is_inside(sender.vpc, packet.destination) => {
+                self.send_inside(from, asked, sender)?
+            }
+            _ if packet.is_icmp_error() && !packet.is_fragment() => {
+                self.error_out(from, asked, sender)?
+            }
+            Some(address) if self.is_for_gateway(&packet, address) => {
+                return self.answer_inside(tunnelled, packet);
+            }
+            Some(address) => self.send_back_in(from, asked, sender, address)?,
+            None => {
+                let appearance = self.appearance(sender, &packet)?;
+                self.send_out(from, asked, &appearance, |packet| {
+                    if let Some(port) = appearance.port {
+                        packet.set_source_port(port);
+                    }
+                })?
+            }
         };
         match result {
             Ok(fate) => Ok(fate),
@@ -115,7 +116,11 @@ impl Oracle {
 
     /// As whom a packet of an instance leaves: as the service that it answers for, or
     /// as its floating IP. Never as itself.
-    fn appearance(&self, sender: InstanceId, packet: &Packet) -> Result<Appearance, Reason> {
+    pub(super) fn appearance(
+        &self,
+        sender: InstanceId,
+        packet: &Packet,
+    ) -> Result<Appearance, Reason> {
         if let Some((port, _)) = packet.ports() {
             let sends = (sender, packet.protocol, port);
             if let Some(&(service, position)) = self.site.serving.get(&sends) {
@@ -163,11 +168,15 @@ impl Oracle {
         frame.destination = link.next_hop;
         frame.source = link.our_mac;
         frame.body = packet.bytes();
+        let bytes = frame.bytes();
         Ok(Ok(Fate::Sent {
             device: link.device,
-            frame: frame.bytes(),
-            owner: appearance.owner,
-            way: Way::Out,
+            bytes: bytes.len(),
+            frame: match link.vlan {
+                Some(vlan) => vlan::with_tag(&bytes, vlan),
+                None => bytes,
+            },
+            way: Way::Out(appearance.owner),
         }))
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use lingyun::{
     config::{Gateway, InstanceId, LoadBalancer, Topology},
-    reachability::{Interface, NextHop, Reachability},
+    reachability::{NextHop, Reachability},
     ring,
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Link {
     pub(super) mtu: usize,
     pub(super) our_mac: Mac,
     pub(super) next_hop: Mac,
+    /// The VLAN that it is.
+    pub(super) vlan: Option<u16>,
 }
 
 /// The topology and the node's surroundings, and maps over them.
@@ -109,26 +111,79 @@ impl Site {
         address == self.topology.anycast_vtep || address == self.gateway.vtep
     }
 
-    /// The public interface with this index.
-    fn public_interface(&self, device: u32) -> Option<&Interface> {
-        let interfaces = self.gateway.public.iter();
-        interfaces
-            .filter_map(|name| self.reach.interfaces.get(name))
-            .find(|interface| interface.ifindex == device)
+    /// Whether the public network is in VLANs.
+    pub(super) fn is_tagged(&self) -> bool {
+        !self.gateway.public_vlans.is_empty()
     }
 
-    /// Our MAC on a public interface.
-    pub(super) fn public_mac(&self, device: u32) -> Option<Mac> {
-        Some(self.public_interface(device)?.mac.0)
+    /// Whether this is one of our VLANs.
+    pub(super) fn is_our_vlan(&self, device: u32, id: u16) -> bool {
+        self.gateway.public_vlans.contains(&id) && self.public_name(device).is_some()
     }
 
-    /// Our address on a public interface, of the family that `like` has.
-    pub(super) fn public_address(&self, device: u32, like: IpAddr) -> Option<IpAddr> {
-        let interface = self.public_interface(device)?;
+    /// Our address where a frame came in, of the family that `like` has.
+    pub(super) fn public_address(
+        &self,
+        (device, vlan): (u32, Option<u16>),
+        like: IpAddr,
+    ) -> Option<IpAddr> {
+        let name = self.public_name(device)?;
+        let (v4, v6) = match vlan {
+            Some(id) => {
+                let vlan = self.reach.vlan(name, id)?;
+                (vlan.v4, vlan.v6)
+            }
+            None => {
+                let interface = self.reach.interfaces.get(name)?;
+                (interface.v4, interface.v6)
+            }
+        };
         match like {
-            IpAddr::V4(_) => interface.v4.map(IpAddr::from),
-            IpAddr::V6(_) => interface.v6.map(IpAddr::from),
+            IpAddr::V4(_) => v4.map(IpAddr::from),
+            IpAddr::V6(_) => v6.map(IpAddr::from),
         }
+    }
+
+    /// The public interface with this index.
+    fn public_name(&self, device: u32) -> Option<&String> {
+        let mut names = self.gateway.public.iter();
+        names.find(|name| {
+            let interface = self.reach.interfaces.get(*name);
+            interface.is_some_and(|interface| interface.ifindex == device)
+        })
+    }
+
+    /// Our MAC on a public interface, or on a VLAN there whose device may have its own.
+    pub(super) fn public_mac(&self, (device, vlan): (u32, Option<u16>)) -> Option<Mac> {
+        let name = self.public_name(device)?;
+        let vlan = vlan.and_then(|id| self.reach.vlan(name, id));
+        match vlan {
+            Some(vlan) => Some(vlan.mac.0),
+            None => Some(self.reach.interfaces.get(name)?.mac.0),
+        }
+    }
+
+    /// Whether an address is in a range of a VPC or of one of its peers.
+    pub(super) fn is_inside(&self, vpc: usize, address: IpAddr) -> bool {
+        self.seen_from(vpc).into_iter().any(|vpc| {
+            let ranges = &self.topology.vpcs[vpc].cidrs;
+            ranges.iter().any(|range| range.contains(&address))
+        })
+    }
+
+    /// Who has an address inside, as a VPC sees it.
+    pub(super) fn neighbour(&self, vpc: usize, address: IpAddr) -> Option<InstanceId> {
+        let mut vpcs = self.seen_from(vpc).into_iter();
+        vpcs.find_map(|vpc| self.instances.get(&(vpc, address)).copied())
+    }
+
+    /// A VPC and its peers.
+    fn seen_from(&self, vpc: usize) -> Vec<usize> {
+        let peers = self.topology.peerings.iter().filter_map(|&[a, b]| {
+            let is_it = a == vpc || b == vpc;
+            is_it.then_some(if a == vpc { b } else { a })
+        });
+        [vpc].into_iter().chain(peers).collect()
     }
 
     /// The link towards a host, by its index.
@@ -149,6 +204,17 @@ impl Site {
     fn link(&self, hops: &[NextHop], number: usize) -> Option<Link> {
         let usable: Vec<_> = hops.iter().filter(|hop| hop.mac.is_some()).collect();
         let hop = *usable.get(number.checked_rem(usable.len())?)?;
+        let next_hop = hop.mac?.0;
+        if let Some(vlan) = self.reach.vlans.get(&hop.interface) {
+            let parent = self.reach.interfaces.get(&vlan.parent)?;
+            return vlan.up.then_some(Link {
+                device: parent.ifindex,
+                mtu: vlan.mtu as usize,
+                our_mac: vlan.mac.0,
+                next_hop,
+                vlan: Some(vlan.id),
+            });
+        }
         let ours = self.gateway.public.iter().chain(&self.gateway.underlay);
         let name = ours.into_iter().find(|name| **name == hop.interface)?;
         let interface = self.reach.interfaces.get(name)?;
@@ -156,7 +222,8 @@ impl Site {
             device: interface.ifindex,
             mtu: interface.mtu as usize,
             our_mac: interface.mac.0,
-            next_hop: hop.mac?.0,
+            next_hop,
+            vlan: None,
         })
     }
 }

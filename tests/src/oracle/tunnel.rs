@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use gateway_common::Reason;
 
 use super::{
-    Oracle, hash,
+    Oracle,
     ip::{Own, Packet},
     parse,
     site::Link,
@@ -87,14 +87,13 @@ impl Oracle {
         inner: &Ethernet,
         tos: u8,
         vni: u32,
-        host: usize,
-        link: Link,
-        hash: u64,
+        (host, link): (usize, Link),
+        source_port: [u8; 2],
     ) -> Vec<u8> {
         let body = inner.bytes();
         let length = body.len() + Vxlan::HEADERS;
         let vxlan = Vxlan {
-            source_port: hash::source_port(hash),
+            source_port,
             destination_port: Vxlan::PORT,
             length: length as u16,
             checksum: 0,

@@ -6,16 +6,14 @@ use gateway_common::{MAX_INTERFACES, VXLAN_OVERHEAD_V4};
 
 use super::names::unique;
 use crate::config::{
+    defaults,
     document::{Document, Gateway},
     list::{Entries, OneOrMore},
-    number::Number,
+    number::{Number, Vlan},
     problem::{Place, Problems},
     read::{At, Optional},
     scalar::Interface,
 };
-
-/// MTU of an underlay when the file does not say.
-const DEFAULT_MTU: u32 = 1500;
 
 /// Full-size packets inside.
 const FULL_SIZE: u32 = 1500;
@@ -33,7 +31,10 @@ pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
 }
 
 fn check_mtu(document: &At<Document>, problems: &mut Problems) {
-    let Some(Number(bytes)) = document.underlay_mtu.or_default(|| Number(DEFAULT_MTU)) else {
+    let Some(Number(bytes)) = document
+        .underlay_mtu
+        .or_default(|| Number(defaults::UNDERLAY_MTU))
+    else {
         return;
     };
     let given = document.underlay_mtu.given().map(|mtu| mtu.at);
@@ -155,6 +156,7 @@ fn check_interfaces(gateway: &At<Gateway>, problems: &mut Problems) {
             },
         );
     }
+    check_vlans(gateway, public.len(), problems);
     let all: BTreeSet<_> = public
         .iter()
         .chain(underlay)
@@ -165,6 +167,34 @@ fn check_interfaces(gateway: &At<Gateway>, problems: &mut Problems) {
             gateway.at,
             format!("this gateway has {} interfaces", all.len()),
             format!("a gateway can have {MAX_INTERFACES} at most: bond some, or add a gateway"),
+        );
+    }
+}
+
+/// Each VLAN once, and with each interface no more of them than the data plane has room for.
+fn check_vlans(gateway: &At<Gateway>, interfaces: usize, problems: &mut Problems) {
+    let key = gateway.public.as_ref().and_then(|side| side.vlan.given());
+    let Some(At {
+        value: OneOrMore(vlans),
+        at,
+    }) = key
+    else {
+        return;
+    };
+    let ids = vlans.iter().map(|vlan: &At<Vlan>| (vlan.0, vlan.at));
+    unique(ids, |id, at, _| {
+        problems.error(
+            at,
+            format!("VLAN {id} is listed twice"),
+            "name each VLAN once",
+        );
+    });
+    let count = interfaces * vlans.len();
+    if count > MAX_INTERFACES as usize {
+        problems.error(
+            *at,
+            format!("this gateway has {count} VLANs on its public interfaces, all told"),
+            format!("a gateway can have {MAX_INTERFACES} at most: add a gateway for the others"),
         );
     }
 }

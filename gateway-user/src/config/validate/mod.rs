@@ -3,6 +3,7 @@
 
 mod gateways;
 mod names;
+mod peerings;
 mod public;
 mod services;
 mod vpcs;
@@ -19,6 +20,7 @@ pub(super) fn validate(document: &At<Document>, problems: &mut Problems) {
         vpcs::check(vpc, &names, problems);
     }
     vpcs::check_vnis(document, problems);
+    peerings::check(document, &names, problems);
     services::check(document, &names, problems);
     public::check(document, problems);
 }

@@ -168,6 +168,15 @@ impl<'d> Names<'d> {
         self.vpcs.find(name.as_ref()?, None, problems)
     }
 
+    /// The same for a name that is there.
+    pub(in crate::config) fn vpc_at(
+        &self,
+        name: &At<Name>,
+        problems: &mut Problems,
+    ) -> Option<usize> {
+        self.vpcs.find(name, None, problems)
+    }
+
     /// Index of the instance with this name in a VPC.
     pub(in crate::config) fn instance(
         &self,

@@ -28,6 +28,7 @@ fn default_route(metric: u32, hops: &[Hop]) -> Route {
 pub(crate) fn wanted() -> Wanted {
     Wanted {
         public: ["public".into()].into(),
+        public_vlans: [].into(),
         underlay: ["underlay".into()].into(),
         endpoints: [ip("10.0.1.2")].into(),
         outward_v4: true,
@@ -38,6 +39,7 @@ pub(crate) fn wanted() -> Wanted {
 /// Both interfaces up, no route anywhere, the usual neighbours resolved.
 pub(crate) fn picture() -> Picture {
     let link = |name: &str| Link {
+        vlan: None,
         name: name.into(),
         mac: Mac([2, 0, 0, 0, 0, 1]),
         mtu: 1500,
@@ -177,12 +179,15 @@ fn without_a_default_route_the_most_general_ones_lead_out() {
 fn a_public_address_makes_its_family_wanted() {
     let mut topology = Topology {
         anycast_vtep: ip("10.0.0.100"),
+        underlay_mtu: 1600,
+        peerings: vec![],
         seed: [0; 2],
         icmp_errors_per_second: 1_000,
         gateways: ["gw1", "gw2"]
             .map(|name| Gateway {
                 name: name.into(),
                 public: vec!["public".into()],
+                public_vlans: vec![],
                 underlay: vec!["underlay".into()],
                 vtep: ip(if name == "gw1" {
                     "10.0.0.11"

@@ -1,0 +1,64 @@
+//! From an instance to one of our own public addresses: out and in again at once.
+//!
+//! The sender gets the public identity that it has for the world, and the destination
+//! is looked up as for a packet from the world. So who is asked sees the same source
+//! as if another gateway stood between, and its answer takes the same way back.
+
+use gateway_common::{Backend, FILTER_WORDS, SourceNat, Tunnel};
+
+use super::{
+    parse::Flow,
+    rewrite::{self, Rewrite},
+    vxlan::Opened,
+};
+use crate::{
+    family::Family,
+    headers::Ethernet,
+    outer::Outer,
+    packet::{Packet, Tables},
+};
+
+/// Whether an address may be a public one of ours: one bit of a small table, since
+/// every packet that leaves pays for it. False alarms cost the step, nothing else.
+#[inline(always)]
+pub fn may_be_ours<F: Family, T: Tables>(tables: &T, address: F::Address) -> bool {
+    let (word, bit) = place::<F>(address);
+    tables.public_filter(word) >> bit & 1 != 0
+}
+
+/// Word and bit of an address in the filter.
+#[inline(always)]
+pub fn place<F: Family>(address: F::Address) -> (u32, u32) {
+    let hash = F::spread(address);
+    (hash >> 6 & (FILTER_WORDS - 1), hash & 63)
+}
+
+/// The flow as its destination will see it, and as the world would: the hash over it
+/// chooses the same backend.
+#[inline(always)]
+pub fn seen_from_outside<F: Family>(flow: &Flow<F>, nat: &SourceNat) -> Flow<F> {
+    let mut seen = *flow;
+    seen.source = F::address(&nat.address);
+    if nat.flags & Backend::FLAG_KEEP_PORT == 0 {
+        seen.ports = seen.ports & 0xffff_0000 | nat.port as u32;
+    }
+    seen
+}
+
+/// Translates both ends, takes one hop off (it is one router that they pass), and sends
+/// the frame to the backend's host, rewritten in place.
+#[inline(always)]
+pub fn send<O: Outer, F: Family, P: Packet>(
+    packet: &mut P,
+    tunnel: &Tunnel,
+    (nat, backend): (&SourceNat, &Backend),
+    outer: &Opened<O>,
+    flow: &Flow<F>,
+) -> Result<(), gateway_common::Reason> {
+    rewrite::apply(packet, O::INNER_IP, flow, Rewrite::from(nat))?;
+    let to = Rewrite::to(backend).at_the_same_hop();
+    rewrite::apply(packet, O::INNER_IP, flow, to)?;
+    let ethernet = packet.need_mut::<Ethernet>(O::LEN)?;
+    ethernet.set_macs(&backend.macs);
+    O::write(packet, tunnel, flow.tos, outer.source_port, backend.vni)
+}
