@@ -239,6 +239,26 @@ impl Endpoint {
         Self(self.0 & !0xffff_ff00 | ((number & 0xff_ffff) as u64) << 8)
     }
 
+    /// The endpoint has an entry in `GUARDED`.
+    const GUARDED: u64 = 1 << 5;
+
+    /// The same endpoint with an entry in `GUARDED`.
+    pub const fn guarded(self) -> Self {
+        Self(self.0 | Self::GUARDED)
+    }
+
+    /// Whether `GUARDED` has an entry.
+    #[inline(always)]
+    pub const fn is_guarded(self) -> bool {
+        self.0 & Self::GUARDED != 0
+    }
+
+    /// Key in `GUARDED`: no two endpoints with backends of their own are equal.
+    #[inline(always)]
+    pub const fn guard_key(self) -> u64 {
+        self.0 | VALID
+    }
+
     /// One of the kinds above.
     #[inline(always)]
     pub const fn kind(self) -> u8 {

@@ -14,11 +14,13 @@
 //! - Index 0 of every table means "none" and is never handed out.
 #![no_std]
 
+mod guard;
 mod keys;
 mod program;
 mod reason;
 mod values;
 
+pub use guard::*;
 pub use keys::*;
 pub use program::*;
 pub use reason::*;
@@ -80,6 +82,22 @@ pub mod map {
     pub const INSIDE_RANGES: &str = "INSIDE_RANGES";
     /// Per-CPU [`Counter`](super::Counter) of routed packets by index of the VPC.
     pub const ROUTED: &str = "ROUTED";
+    /// Source prefixes that the guard knows, longest match.
+    pub const PREFIXES: &str = "PREFIXES";
+    /// Bits that tell which sources [`PREFIXES`] has a say about.
+    pub const HINTS: &str = "HINTS";
+    /// Endpoint -> its [`Guard`](super::Guard), one cache line a bucket.
+    pub const GUARDED: &str = "GUARDED";
+    /// [`Guard`](super::Guard) by index.
+    pub const GUARDS: &str = "GUARDS";
+    /// [`GuardState`](super::GuardState) by the same index.
+    pub const GUARD_STATES: &str = "GUARD_STATES";
+    /// [`Meter`](super::Meter)s that sources share by hash.
+    pub const METERS: &str = "METERS";
+    /// Sources that answered a challenge, and until when they are known.
+    pub const VERIFIED: &str = "VERIFIED";
+    /// The [`Clock`](super::Clock).
+    pub const CLOCK: &str = "CLOCK";
     /// Name of the read-only [`Config`](super::Config).
     pub const CONFIG: &str = "CONFIG";
 }

@@ -53,6 +53,11 @@ impl Program {
             true => [Self::PUBLIC_TAGGED, Self::UNDERLAY, Self::SINGLE_ARM_TAGGED],
         }
     }
+    /// Leaves the kernel's time in `CLOCK`, for the agent; no interface has it.
+    pub const CLOCK: Self = Self {
+        v4: "lingyun_clock",
+        v6: "lingyun_clock",
+    };
 
     /// Name in the object.
     pub const fn name(self, underlay: Underlay) -> &'static str {
@@ -93,6 +98,8 @@ macro_rules! steps {
 steps! {
     /// From the public network, with everything: fragments, ring slots that changed.
     PublicFull "public_full" "public_full_v6";
+    /// The start of a flow from the public network: limits, and the challenge.
+    PublicGuard "public_guard" "public_guard_v6";
     /// ICMP from the public network: echo, errors, neighbour discovery.
     PublicIcmp "public_icmp" "public_icmp_v6";
     /// A packet from the public network that cannot go on: its sender is told.

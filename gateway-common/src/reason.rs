@@ -92,5 +92,18 @@ reasons! {
     Dropped InnerArpOther "inner_arp_other" "ARP inside VXLAN that is not a request for the virtual router.";
     Dropped NoReverse "no_reverse" "No service, floating IP or route for what the instance sends: a private address never leaves.";
     Dropped InsideRoute "inside_route" "The inner destination lies inside the VPC or one of its peers, and nobody has it.";
+    Answered ChallengeSent "challenge_sent" "SYN of an unknown source while the service's challenge is on: answered with a number to return.";
+    Dropped ChallengePassed "challenge_passed" "RST with the number of a challenge: the source is known now, and its SYN will pass when it comes again.";
+    Dropped DenyListed "deny_listed" "The guard's deny list names the source.";
+    Dropped Bogon "bogon" "The source address cannot come from the public network.";
+    Dropped OwnSource "own_source" "The source address is one of our own public addresses.";
+    Dropped TcpSynFin "tcp_syn_fin" "TCP: SYN together with FIN or RST.";
+    Dropped TcpNull "tcp_null" "TCP: none of SYN, ACK, RST and FIN.";
+    Dropped TcpXmas "tcp_xmas" "TCP: FIN without ACK.";
+    Dropped PortZero "port_zero" "TCP from or to port 0, or UDP to port 0, which nobody has.";
+    Dropped RateSource "rate_source" "The source sends more packets than the guard allows a source.";
+    Dropped FlowsSource "flows_source" "The source starts more flows than the guard allows a source.";
+    Dropped RateService "rate_service" "More packets for the service than its guard allows.";
+    Dropped FlowsService "flows_service" "More new flows for the service than its guard allows.";
     Dropped Internal "internal" "A table held an index that does not exist: a bug in the agent.";
 }

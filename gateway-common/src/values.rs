@@ -271,8 +271,14 @@ pub struct Config {
     pub tagged: u32,
     /// 1: frames may come in several buffers.
     pub jumbo: u32,
+    /// What the guard looks at, see [`GuardBits`](crate::GuardBits); 0 is nothing.
+    pub guard: u32,
+    /// Buckets of `GUARDED` less one.
+    pub guarded_mask: u32,
+    /// Entries of `METERS` less one.
+    pub meters_mask: u32,
     /// Zero.
-    pub reserved: [u32; 10],
+    pub reserved: [u32; 7],
 }
 
 /// What happens to flows of tracked slots. The discriminant is the index of its counter.

@@ -112,6 +112,16 @@ pub trait Family: Copy + Debug + Eq + 'static {
         delta: u16,
     ) -> Result<(), Reason>;
 
+    /// Turns the header of the packet at `at` into that of an answer of ours with
+    /// `payload` bytes of `protocol` right behind it: addresses swapped, all else as in
+    /// a packet that we begin.
+    fn answer<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        payload: u16,
+        protocol: u8,
+    ) -> Result<(), Reason>;
+
     /// Swaps source and destination of the packet at `at` and sets its TTL: an answer.
     fn turn_round<P: Packet>(packet: &mut P, at: usize, ttl: u8) -> Result<(), Reason>;
 }

@@ -22,10 +22,13 @@ pub mod checksum;
 pub mod family;
 pub mod hash;
 pub mod headers;
+pub mod meter;
 pub mod outer;
 pub mod packet;
 mod route;
+pub mod siphash;
 pub mod stages;
+pub mod word;
 
 use family::{Errors, Family, V4, V6};
 use gateway_common::{Backend, Endpoint, NextHop, Note, Reason, SourceNat, Step, Tunnel};
@@ -35,7 +38,7 @@ use packet::{Exit, Packet, Tables, Verdict};
 use stages::{
     answer,
     balance::{self, Choice},
-    endpoint, hairpin, icmp_error, inside,
+    endpoint, guard, hairpin, icmp_error, inside,
     parse::{self, Flow},
     refuse, reverse,
     rewrite::{self, Rewrite},
@@ -117,6 +120,10 @@ fn go_on<O: Outer, P: Packet, T: Tables>(step: Step, packet: &mut P, tables: &T)
             let result = to_instance::<O, P, T, true>(packet, tables);
             finish(result, tables, bytes, Step::PublicRefuse)
         }
+        Step::PublicGuard => {
+            let result = start_of_flow::<P, T>(packet, tables);
+            finish(result, tables, bytes, Step::PublicRefuse)
+        }
         Step::PublicIcmp => {
             let result = icmp_to_instance::<O, P, T>(packet, tables);
             finish(result, tables, bytes, Step::PublicRefuse)
@@ -163,6 +170,9 @@ fn deliver<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
         Err(reason) => return Err(endpoint::refuse::<F, P, T>(packet, IP, tables, reason).into()),
     };
     let endpoint = endpoint::find(tables, &flow)?;
+    if !FULL {
+        guard::admit(packet, tables, &flow, endpoint)?;
+    }
     if !FULL && flow.is_fragment() {
         return Err(Exit::Continue(Step::PublicFull));
     }
@@ -171,6 +181,24 @@ fn deliver<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     }
     endpoint::serves(endpoint, &flow)?;
     send_in::<O, F, P, T, FULL>(packet, tables, &flow, endpoint)
+}
+
+/// The start of a flow that the guard looks at closer.
+#[inline(always)]
+fn start_of_flow<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32, Exit> {
+    match parse::ethernet(packet, 0)? {
+        Ethernet::IPV4 => start::<V4, P, T>(packet, tables),
+        Ethernet::IPV6 => start::<V6, P, T>(packet, tables),
+        kind => Err(parse::not_ip(kind).into()),
+    }
+}
+
+#[inline(always)]
+fn start<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32, Exit> {
+    let flow = F::parse(packet, IP)?;
+    let endpoint = endpoint::find(tables, &flow)?;
+    guard::start(packet, tables, &flow, endpoint)?;
+    Err(Exit::Continue(Step::PublicFull))
 }
 
 /// From an endpoint to the backend that the flow has there.

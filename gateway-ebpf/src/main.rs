@@ -16,7 +16,7 @@ mod program {
 
     use crate::bpf::{
         ctx::Frame,
-        maps::{Maps, PORTS, STEPS},
+        maps::{Maps, PORTS, STEPS, tell_time},
     };
 
     // All programs take frames in several buffers: those that call each other must agree.
@@ -49,12 +49,20 @@ mod program {
     entry!(single_arm: lingyun_single over OverV4, lingyun_single_v6 over OverV6);
     entry!(single_arm_tagged: lingyun_single_vlan over OverV4, lingyun_single_vlan_v6 over OverV6);
     step!(PublicFull: public_full over OverV4, public_full_v6 over OverV6);
+    step!(PublicGuard: public_guard over OverV4, public_guard_v6 over OverV6);
     step!(PublicIcmp: public_icmp over OverV4, public_icmp_v6 over OverV6);
     step!(PublicRefuse: public_refuse over OverV4, public_refuse_v6 over OverV6);
     step!(InsideFull: inside_full over OverV4, inside_full_v6 over OverV6);
     step!(InsideRoute: inside_route over OverV4, inside_route_v6 over OverV6);
     step!(InsideIcmp: inside_icmp over OverV4, inside_icmp_v6 over OverV6);
     step!(InsideRefuse: inside_refuse over OverV4, inside_refuse_v6 over OverV6);
+
+    /// For the agent, which runs it without a packet.
+    #[xdp]
+    fn lingyun_clock(_ctx: XdpContext) -> u32 {
+        tell_time();
+        xdp_action::XDP_PASS
+    }
 
     #[inline(always)]
     fn action(ctx: &XdpContext, verdict: Verdict) -> u32 {

@@ -4,10 +4,12 @@
 //! never name either.
 
 use gateway_common::{
-    Backend, Begun, Bucket, ErrorLimit, FlowKey, Instance, Interface, Limiter, Moved, NextHop,
-    Note, Range, Reason, SourceNat, Step, TrackEvent, Tunnel, WideBucket,
+    Backend, Begun, Bucket, Clock, ErrorLimit, FlowKey, Guard, Instance, Interface, Limiter, Moved,
+    NextHop, Note, PrefixKey, Range, Reason, SourceNat, Step, TrackEvent, Tunnel, WideBucket,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::word::Word;
 
 /// A header that can be looked at in place, at any alignment.
 pub trait Header: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned {}
@@ -63,6 +65,25 @@ pub trait Packet {
     fn need_mut<T: Header>(&mut self, offset: usize) -> Result<&mut T, Reason> {
         self.view_mut(offset).ok_or(Reason::Truncated)
     }
+}
+
+/// What packets leave behind at a [`Guard`]: [`GuardState`](gateway_common::GuardState)
+/// as the program changes it.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct GuardWords {
+    /// Level of the packets.
+    pub packets: Word,
+    /// Level of the new flows.
+    pub flows: Word,
+    /// Level of the SYNs.
+    pub syns: Word,
+    /// When the challenge was switched on last.
+    pub since: Word,
+    /// When it ends.
+    pub until: Word,
+    /// Zero.
+    pub reserved: [Word; 3],
 }
 
 /// What the agent wrote, and what it reads back.
@@ -127,6 +148,26 @@ pub trait Tables {
     fn tagged(&self) -> bool;
     /// Counts a packet from an instance of one VPC to an instance of the same or another.
     fn count_routed(&self, from: u32, to: u32, bytes: usize);
+    /// What the guard looks at, see [`GuardBits`](gateway_common::GuardBits).
+    fn guard(&self) -> u32;
+    /// A word of the bits that tell which sources the lists have a say about.
+    fn guard_hint(&self, word: u32) -> Option<u64>;
+    /// What the longest listed prefix of a source says.
+    fn guard_prefix(&self, key: &PrefixKey) -> Option<u32>;
+    /// A bucket of guarded endpoints; takes any number.
+    fn guarded(&self, place: u32) -> Option<&Bucket>;
+    /// A guard; 0 is each source's.
+    fn guard_limits(&self, index: u32) -> Option<&Guard>;
+    /// What packets left behind at it.
+    fn guard_state(&self, index: u32) -> Option<&GuardWords>;
+    /// A meter that sources share; takes any number.
+    fn meter(&self, place: u32) -> Option<&[Word; 2]>;
+    /// Until when a source is known, if it ever was.
+    fn verified(&self, source: u64) -> Option<u64>;
+    /// Makes a source known.
+    fn verify(&self, source: u64, until: u64);
+    /// The agent's idea of time.
+    fn clock(&self) -> Option<&Clock>;
     /// Counts a packet towards an instance.
     fn count_in(&self, counter: u32, bytes: usize);
     /// Counts a packet from an instance.

@@ -6,11 +6,13 @@
 //! keys; then old keys, then, when no packet can still be on its way there, what
 //! they pointed to.
 
+use std::{cmp::Reverse, collections::BTreeMap};
+
 use gateway_common::{
-    Backend, Instance, Interface, MAX_INTERFACES, NextHop, Range, SourceNat, Tunnel, map,
+    Backend, Instance, Interface, MAX_INTERFACES, NextHop, PrefixKey, Range, SourceNat, Tunnel, map,
 };
 
-use crate::model::{Entries, Tables};
+use crate::model::{Entries, Rules, Tables};
 
 /// One of the exact-match tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum KeyTable {
     InstanceKeys,
     /// `REVERSE`.
     Reverse,
+    /// `GUARDED`.
+    Guarded,
 }
 
 impl KeyTable {
@@ -30,6 +34,7 @@ impl KeyTable {
             Self::Endpoints => map::ENDPOINTS,
             Self::InstanceKeys => map::INSTANCE_KEYS,
             Self::Reverse => map::REVERSE,
+            Self::Guarded => map::GUARDED,
         }
     }
 }
@@ -61,6 +66,12 @@ pub enum Write {
     InsertRange(u32, Range),
     /// A range that is not inside any more.
     RemoveRange(u32, Range),
+    /// A guard.
+    Guard(u32, Rules),
+    /// A word of the bits that tell which sources the lists have a say about.
+    Hint(u32, u64),
+    /// What the lists say of a prefix; 0 is "not listed".
+    Prefix(PrefixKey, u32),
     /// A key's value, new or changed.
     Insert(KeyTable, u64, u64),
     /// A key that goes.
@@ -118,7 +129,18 @@ pub fn diff(now: &Tables, wanted: &Tables) -> Vec<Write> {
     // A slot has its epoch before it is tracked, and keeps it until it no longer is.
     records(out, &mut gone, &now.epochs, &wanted.epochs, Write::Epoch);
     records(out, &mut gone, &now.ring, &wanted.ring, Write::Ring);
+    records(
+        out,
+        &mut gone,
+        &now.guard.rules,
+        &wanted.guard.rules,
+        Write::Guard,
+    );
+    prefixes(out, &now.guard.prefixes, &wanted.guard.prefixes);
+    list(out, &now.guard.hints, &wanted.guard.hints, Write::Hint);
+    let guarded = (KeyTable::Guarded, &now.guard.guarded, &wanted.guard.guarded);
     let tables = [
+        guarded,
         (KeyTable::Endpoints, &now.endpoints, &wanted.endpoints),
         (
             KeyTable::InstanceKeys,
@@ -184,6 +206,27 @@ fn records<T: Copy + Default + PartialEq>(
     }
 }
 
+/// Longer prefixes come before shorter ones and go after them: a hole in a range is
+/// there as long as the range is.
+fn prefixes(
+    out: &mut Vec<Write>,
+    now: &BTreeMap<PrefixKey, u32>,
+    wanted: &BTreeMap<PrefixKey, u32>,
+) {
+    let mut come: Vec<_> = wanted
+        .iter()
+        .filter(|&(key, verdict)| now.get(key) != Some(verdict))
+        .collect();
+    come.sort_by_key(|(key, _)| Reverse(key.length));
+    out.extend(
+        come.into_iter()
+            .map(|(&key, &verdict)| Write::Prefix(key, verdict)),
+    );
+    // Keys are in the order of their lengths.
+    let go = now.keys().filter(|key| !wanted.contains_key(key));
+    out.extend(go.map(|&key| Write::Prefix(key, 0)));
+}
+
 fn inserts(out: &mut Vec<Write>, table: KeyTable, now: &Entries, wanted: &Entries) {
     for (&key, &value) in wanted {
         if now.get(&key) != Some(&value) {
@@ -233,6 +276,14 @@ mod tests {
                 Write::RemoveRange(bits, range) => {
                     tables.ranges.remove(&(bits, range));
                 }
+                Write::Guard(i, v) => set(&mut tables.guard.rules, i, v),
+                Write::Hint(i, v) => set(&mut tables.guard.hints, i, v),
+                Write::Prefix(k, 0) => {
+                    tables.guard.prefixes.remove(&k);
+                }
+                Write::Prefix(k, v) => {
+                    tables.guard.prefixes.insert(k, v);
+                }
                 Write::Insert(table, k, v) => {
                     entries(tables, table).insert(k, v);
                 }
@@ -248,6 +299,7 @@ mod tests {
             KeyTable::Endpoints => &mut tables.endpoints,
             KeyTable::InstanceKeys => &mut tables.instance_keys,
             KeyTable::Reverse => &mut tables.reverse,
+            KeyTable::Guarded => &mut tables.guard.guarded,
         }
     }
 

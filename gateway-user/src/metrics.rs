@@ -45,6 +45,7 @@ impl Collector for Metrics {
         let out = &mut Out(&mut encoder);
         self.traffic(out)?;
         self.reasons(out)?;
+        self.challenges(out)?;
         self.surroundings(out)?;
         self.agent(out)
     }
@@ -145,6 +146,24 @@ impl Metrics {
         let what = "that the program did not forward, by reason and by what became of them";
         out.packets("reason", what, &reasons)?;
         out.bytes("reason", what, &reasons)
+    }
+
+    fn challenges(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let services = self.0.load_balancers.iter().map(|service| {
+            let name = service.name.clone();
+            (vec![("load_balancer", name)], service.challenge)
+        });
+        let floating = self.0.floating_ips.iter().map(|floating| {
+            let ip = floating.ip.to_string();
+            (vec![("floating_ip", ip)], floating.challenge)
+        });
+        out.gauges(
+            "lingyun_challenge_on",
+            "Whether the guard challenges unknown sources of a service: 1 or 0",
+            services
+                .chain(floating)
+                .filter_map(|(labels, challenge)| Some((labels, number(challenge?.on)))),
+        )
     }
 
     fn surroundings(&self, out: &mut Out<'_, '_>) -> fmt::Result {

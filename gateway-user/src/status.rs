@@ -83,6 +83,9 @@ pub struct LoadBalancer {
     pub tracked_slots: usize,
     /// Sum over the backends.
     pub traffic: Traffic,
+    /// Its challenge, if the topology asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Challenge>,
     /// In the order of the topology.
     pub backends: Vec<Backend>,
 }
@@ -120,6 +123,9 @@ pub struct FloatingIp {
     pub instance: String,
     /// Private address.
     pub address: IpAddr,
+    /// Its challenge, if the topology asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Challenge>,
     /// What it carried.
     pub traffic: Traffic,
 }
@@ -135,6 +141,16 @@ pub struct Vpc {
     pub peers: Vec<String>,
     /// What was routed between instances: `in` to the VPC's, `out` from them.
     pub routed: Traffic,
+}
+
+/// The challenge of a guarded service.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Unknown sources are challenged now.
+    pub on: bool,
+    /// Seconds since it was switched on; absent while it is off, or if it is always on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_for_seconds: Option<f64>,
 }
 
 /// Packets and bytes since the agent loaded the program. Bytes count from the

@@ -1,6 +1,7 @@
 //! The `lingyun` command itself, on veths in namespaces of its own: takes a node
 //! over, announces while it can serve, survives a kill, cleans up.
 
+mod agent_guard;
 mod agent_reload;
 mod agent_site;
 mod netlink_lab;
@@ -229,7 +230,8 @@ fn traffic_is_counted(lab: &Lab, agent: &Agent) {
                   timeout 0.1 bash -c ': > /dev/tcp/203.0.113.10/443'";
     // Nobody answers: no VM is there.
     let _ = lab
-        .peer_command("bash")
+        .peer
+        .command("bash")
         .args(["-c", script])
         .status()
         .expect("bash");

@@ -367,7 +367,8 @@ fn the_schema_is_the_one_in_the_repository() {
 /// The example in the manual is the file, and the manual knows every key.
 #[test]
 fn the_manual_is_up_to_date() {
-    let manual = fs::read_to_string(root().join("docs/topology.md")).expect("the manual");
+    let page = |name| fs::read_to_string(root().join("docs").join(name)).expect("a page");
+    let manual = page("topology.md") + &page("guard.md");
     let minimal = topology("minimal.yaml");
     let body = minimal.split_once("version: 1").expect("a version").1;
     assert!(

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gateway_tests::{
     bench::program,
-    cases,
+    cases::{self, site::Site},
     fuzz::{self, Rig},
     harness::{self, Kernel},
     verifier::Budget,
@@ -63,7 +63,12 @@ fn trials(kernel: &Shared, skip: bool) -> Vec<Trial> {
     );
     // The bench checks the bytes that come out before it measures.
     let bench = trial(kernel, "the_bench_measures_what_it_names", |_| bench());
-    let mut others = vec![any_frame, verifier];
+    let guard = trial(
+        kernel,
+        "a_guard_that_is_off_is_not_in_the_program",
+        a_guard_that_is_off_is_not_in_the_program,
+    );
+    let mut others = vec![any_frame, verifier, guard];
     if !harness::is_guest() {
         others.push(bench);
     }
@@ -102,6 +107,27 @@ fn the_verifier_stays_within_its_budget(kernel: &mut Kernel) -> Result<(), Faile
         true => Ok(()),
         false => Err(problems.join("\n").into()),
     }
+}
+
+/// The verifier never gets to a stage that the configuration switches off.
+fn a_guard_that_is_off_is_not_in_the_program(kernel: &mut Kernel) -> Result<(), Failed> {
+    let count = |site, program| {
+        let counts = kernel
+            .verified_at(site)
+            .map_err(|error| format!("{error:#}"))?;
+        counts
+            .get(program)
+            .copied()
+            .ok_or("no such program".to_owned())
+    };
+    for program in ["lingyun_public", "lingyun_single"] {
+        let (off, on) = (count(Site::Usual, program)?, count(Site::Guarded, program)?);
+        println!("{program}: {off} instructions without a guard, {on} with one");
+        if off * 10 > on * 9 {
+            return Err(format!("{program}: {off} without a guard, {on} with one").into());
+        }
+    }
+    Ok(())
 }
 
 /// One short round: every case forwards, and costs at least what its floor does.

@@ -11,11 +11,15 @@ use aya_ebpf::{
     },
 };
 use gateway_common::{
-    Backend, Begun, Bucket, Config, Counter, ErrorLimit, FILTER_WORDS, FlowKey, Instance,
-    Interface, Limiter, MAX_INTERFACES, MAX_PORTS, Moved, NextHop, Note, Range, Reason,
-    ReasonCount, SourceNat, Step, TrackEvent, Tunnel, UPLINK_SLOTS, WideBucket,
+    Backend, Begun, Bucket, Clock, Config, Counter, ErrorLimit, FILTER_WORDS, FlowKey, Guard,
+    GuardState, HINTS as HINT_BITS, Instance, Interface, Limiter, MAX_INTERFACES, MAX_PORTS, Meter,
+    Moved, NextHop, Note, PrefixKey, Range, Reason, ReasonCount, SourceNat, Step, TrackEvent,
+    Tunnel, UPLINK_SLOTS, WideBucket,
 };
-use gateway_ebpf::packet::Tables;
+use gateway_ebpf::{
+    packet::{GuardWords, Tables},
+    word::Word,
+};
 
 /// Tables that only the agent writes are mapped into its memory: an update is a
 /// plain store, and the values start on a page, so buckets lie on cache lines.
@@ -51,6 +55,22 @@ static PUBLIC_FILTER: Array<u64> = Array::with_max_entries(FILTER_WORDS, SHARED)
 static INSIDE_RANGES: LpmTrie<[u32; 5], u32> = LpmTrie::with_max_entries(1, 0);
 #[map]
 static ROUTED: PerCpuArray<Counter> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static HINTS: Array<u64> = Array::with_max_entries(HINT_BITS / u64::BITS, SHARED);
+#[map]
+static PREFIXES: LpmTrie<[u32; 5], u32> = LpmTrie::with_max_entries(1, 0);
+#[map]
+static GUARDED: Array<Bucket> = Array::with_max_entries(1, SHARED);
+#[map]
+static GUARDS: Array<Guard> = Array::with_max_entries(1, SHARED);
+#[map]
+static GUARD_STATES: Array<GuardState> = Array::with_max_entries(1, SHARED);
+#[map]
+static METERS: Array<Meter> = Array::with_max_entries(1, 0);
+#[map]
+static VERIFIED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static CLOCK: Array<Clock> = Array::with_max_entries(1, SHARED);
 #[map]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -89,7 +109,10 @@ static CONFIG: Config = Config {
     },
     tagged: 0,
     jumbo: 0,
-    reserved: [0; 10],
+    guard: 0,
+    guarded_mask: 0,
+    meters_mask: 0,
+    reserved: [0; 7],
 };
 
 /// All maps of the program.
@@ -299,6 +322,68 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn guard(&self) -> u32 {
+        config!(guard)
+    }
+
+    #[inline(always)]
+    fn guard_hint(&self, word: u32) -> Option<u64> {
+        HINTS.get(word).copied()
+    }
+
+    #[inline(always)]
+    fn guard_prefix(&self, key: &PrefixKey) -> Option<u32> {
+        // As long words: the compiler puts half words where the verifier refuses them.
+        let pair = |low: u32, high: u32| low as u64 | (high as u64) << 32;
+        let [a, b, c, d] = key.address;
+        let key = [pair(key.length, key.scope), pair(a, b), pair(c, d)];
+        // SAFETY: both are a length and five words, without padding.
+        let key = unsafe { &*key.as_ptr().cast::<Key<[u32; 5]>>() };
+        PREFIXES.get(key).copied()
+    }
+
+    #[inline(always)]
+    fn guarded(&self, place: u32) -> Option<&Bucket> {
+        GUARDED.get(place & config!(guarded_mask))
+    }
+
+    #[inline(always)]
+    fn guard_limits(&self, index: u32) -> Option<&Guard> {
+        GUARDS.get(index)
+    }
+
+    #[inline(always)]
+    fn guard_state(&self, index: u32) -> Option<&GuardWords> {
+        let state = GUARD_STATES.get_ptr(index)?;
+        // SAFETY: both are eight words on a cache line.
+        Some(unsafe { &*state.cast() })
+    }
+
+    #[inline(always)]
+    fn meter(&self, place: u32) -> Option<&[Word; 2]> {
+        let meter = METERS.get_ptr(place & config!(meters_mask))?;
+        // SAFETY: both are two words.
+        Some(unsafe { &*meter.cast() })
+    }
+
+    #[inline(always)]
+    fn verified(&self, source: u64) -> Option<u64> {
+        // SAFETY: read at once, and stored as a whole.
+        unsafe { VERIFIED.get(source) }.copied()
+    }
+
+    #[inline(always)]
+    fn verify(&self, source: u64, until: u64) {
+        // Fails only when all CPUs fight for the last entry: the source is asked again.
+        let _ = VERIFIED.insert(source, until, 0);
+    }
+
+    #[inline(always)]
+    fn clock(&self) -> Option<&Clock> {
+        CLOCK.get(0)
+    }
+
+    #[inline(always)]
     fn count_in(&self, counter: u32, bytes: usize) {
         if let Some(count) = COUNTERS.get_ptr_mut(counter) {
             // SAFETY: the pointer is to this CPU's own record, and a program is not
@@ -346,5 +431,13 @@ impl Tables for Maps {
             Some(notes) => notes[note as usize],
             None => 0,
         }
+    }
+}
+
+/// Leaves the kernel's time where the agent reads it.
+pub(crate) fn tell_time() {
+    if let Some(clock) = CLOCK.get_ptr_mut(0) {
+        // SAFETY: one word of a value of the map.
+        unsafe { (&raw mut (*clock).now).write_volatile(Maps.now()) };
     }
 }

@@ -135,6 +135,35 @@ impl Family for V4 {
         Ok(())
     }
 
+    /// With don't-fragment set the ID may be 0 (RFC 6864, section 4.1).
+    #[inline(always)]
+    fn answer<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        payload: u16,
+        protocol: u8,
+    ) -> Result<(), Reason> {
+        const TTL: u8 = 64;
+        let ip = packet.need_mut::<Ipv4>(at)?;
+        let (source, destination) = (ip.destination, ip.source);
+        let length = (Ipv4::LEN as u16 + payload).to_be();
+        let ([a, b], [c, d]) = (checksum::halves(source), checksum::halves(destination));
+        let first = u16::from_ne_bytes([Ipv4::VERSION_IHL, 0]);
+        let fourth = u16::from_ne_bytes([TTL, protocol]);
+        let words = [first, length, Ipv4::DONT_FRAGMENT, fourth, a, b, c, d];
+        ip.version_ihl = Ipv4::VERSION_IHL;
+        ip.tos = 0;
+        ip.length = length;
+        ip.id = 0;
+        ip.fragment = Ipv4::DONT_FRAGMENT;
+        ip.ttl = TTL;
+        ip.protocol = protocol;
+        ip.checksum = !checksum::delta(&[], &words);
+        ip.source = source;
+        ip.destination = destination;
+        Ok(())
+    }
+
     #[inline(always)]
     fn turn_round<P: Packet>(packet: &mut P, at: usize, ttl: u8) -> Result<(), Reason> {
         let ip = packet.need_mut::<Ipv4>(at)?;

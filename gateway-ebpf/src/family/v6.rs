@@ -149,6 +149,21 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn answer<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        payload: u16,
+        protocol: u8,
+    ) -> Result<(), Reason> {
+        Self::turn_round(packet, at, 64)?;
+        let ip = packet.need_mut::<Ipv6>(at)?;
+        ip.version_class_flow = (6_u32 << 28).to_be();
+        ip.payload_length = payload.to_be();
+        ip.next_header = protocol;
+        Ok(())
+    }
+
+    #[inline(always)]
     fn turn_round<P: Packet>(packet: &mut P, at: usize, ttl: u8) -> Result<(), Reason> {
         let ip = packet.need_mut::<Ipv6>(at)?;
         let ([a, b], [c, d]) = (ip.source, ip.destination);

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod balance;
 pub mod endpoint;
+pub mod guard;
 pub mod hairpin;
 pub mod icmp_error;
 pub mod inside;

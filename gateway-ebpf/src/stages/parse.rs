@@ -4,6 +4,7 @@ use gateway_common::Reason;
 
 use crate::{
     family::Family,
+    hash,
     headers::{Ethernet, Icmp, Ipv4, Tcp, Udp},
     packet::{Packet, Tables},
 };
@@ -75,6 +76,14 @@ impl<F: Family> Flow<F> {
             ports: self.ports.rotate_left(16),
             ..*self
         }
+    }
+
+    /// The source as the guard counts it, hashed: an IPv4 address, or the /64 of an
+    /// IPv6 one, of which a host may have all.
+    #[inline(always)]
+    pub fn source_word<T: Tables>(&self, tables: &T) -> u64 {
+        let [a, b, _, _] = F::words(self.source);
+        hash::flow(&tables.seed(), a as u64 | (b as u64) << 32, F::KIND as u64)
     }
 
     /// The seeded flow hash.

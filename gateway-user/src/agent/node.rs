@@ -14,7 +14,7 @@ use super::{
     *,
 };
 use crate::{
-    datapath::{Datapath, Left, Options, Outgrown},
+    datapath::{Challenging, Datapath, Left, Options, Outgrown},
     diff::diff,
     model::{Label, Tables},
     server::{DrainRequest, Source},
@@ -88,6 +88,7 @@ impl Node {
         let tables = plan.tables(&reach);
         store.save(&plan.course)?;
         let mut datapath = Datapath::load(&options, &tables)?;
+        datapath.keep_time()?;
         let attached = match attach_all(&mut datapath, &plan.gateway, mode, &reach) {
             Ok(attached) => attached,
             Err(error) => {
@@ -170,10 +171,11 @@ impl Node {
 
     /// Leads the kernel to a plan, or to the one in force as the surroundings are now.
     fn lead(&self, state: &mut State, plan: Option<Plan>, reach: &Reachability) -> Result<()> {
-        if state.datapath.is_none() {
+        let Some(datapath) = &mut state.datapath else {
             return Ok(());
-        }
+        };
         let start = Instant::now();
+        datapath.keep_time()?;
         let wanted = plan.as_ref().unwrap_or(&state.plan).tables(reach);
         let writes = diff(&state.tables, &wanted);
         let moved = moved_interfaces(&state.attached, reach);
@@ -224,6 +226,7 @@ impl Node {
         let wanted = plan.tables(reach);
         state.store.save(&plan.course)?;
         let mut new = Datapath::load(&self.options, &wanted)?;
+        new.keep_time()?;
         let old = state.datapath.take();
         state.plan = plan;
         if let Some(old) = &old {
@@ -382,6 +385,14 @@ fn clear(sums: &mut [Traffic], index: u32) {
 }
 
 impl State {
+    fn challenging(&mut self) -> Result<Vec<Challenging>> {
+        let datapath = self
+            .datapath
+            .as_mut()
+            .context("the agent is giving the node back")?;
+        datapath.challenging()
+    }
+
     fn tracking(&self, datapath: &Datapath) -> Result<Tracking> {
         let now = datapath.track_events()?;
         let before = self.carried.track_events;
@@ -415,8 +426,10 @@ impl Source for Node {
     fn status(&self) -> Result<Status> {
         let not_ready = self.not_ready();
         let reachability = Arc::clone(&self.reachability.borrow());
-        let state = self.lock();
+        let mut state = self.lock();
+        let state = &mut *state;
         let counters = state.traffic()?;
+        let challenging = state.challenging()?;
         let datapath = state
             .datapath
             .as_ref()
@@ -441,6 +454,7 @@ impl Source for Node {
             counters: &counters,
             routed: &state.routed(datapath)?,
             reasons: &reasons,
+            challenging: &challenging,
             attached: &attached.collect::<Vec<_>>(),
             announced: state.announced.iter().copied().collect(),
             not_ready,

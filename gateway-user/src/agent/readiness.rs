@@ -104,6 +104,7 @@ mod tests {
             ],
             vpcs: vec![],
             load_balancers: vec![],
+            guard: Default::default(),
             floating_ips: vec![],
             drain: crate::config::Drain::default(),
         }

@@ -219,6 +219,7 @@ mod tests {
             hosts: vec![],
             vpcs: vec![],
             load_balancers: vec![],
+            guard: Default::default(),
             floating_ips: vec![],
             drain: config::Drain::default(),
         }

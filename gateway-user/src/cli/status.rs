@@ -13,7 +13,7 @@ use crate::{
     model::Condition,
     reachability::{NeighbourState, NextHop},
     server::{self, Unreachable},
-    status::{Announced, Status, Traffic},
+    status::{Announced, Challenge, Status, Traffic},
 };
 
 const GOOD: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
@@ -131,6 +131,9 @@ fn services(status: &Status) -> Table {
             service.name, service.vip, service.protocol, service.port
         );
         table.row(PLAIN, traffic_row(name, String::new(), service.traffic));
+        if let Some(challenge) = &service.challenge {
+            table.row(challenge_style(challenge), challenge_row(challenge));
+        }
         for backend in &service.backends {
             let (vpc, name, ip) = (&backend.vpc, &backend.instance, backend.address);
             let name = format!("  {vpc}/{name} {ip}:{}", backend.port);
@@ -151,6 +154,9 @@ fn floating_ips(status: &Status) -> Table {
     for floating in &status.floating_ips {
         let name = format!("{} {}/{}", floating.ip, floating.vpc, floating.instance);
         table.row(PLAIN, traffic_row(name, String::new(), floating.traffic));
+        if let Some(challenge) = &floating.challenge {
+            table.row(challenge_style(challenge), challenge_row(challenge));
+        }
     }
     table
 }
@@ -164,6 +170,21 @@ fn vpcs(status: &Status) -> Table {
         table.row(PLAIN, traffic_row(name, String::new(), vpc.routed));
     }
     table
+}
+
+fn challenge_style(challenge: &Challenge) -> Style {
+    if challenge.on { BAD } else { DIM }
+}
+
+/// What the guard asks of unknown sources.
+fn challenge_row(challenge: &Challenge) -> [String; 6] {
+    let text = match (challenge.on, challenge.on_for_seconds) {
+        (false, _) => "  challenge off".into(),
+        (true, None) => "  challenge on".into(),
+        (true, Some(seconds)) => format!("  challenge on for {}", duration(seconds as u64)),
+    };
+    let [a, b, c, d, e] = [(); 5].map(|()| String::new());
+    [text, a, b, c, d, e]
 }
 
 fn traffic_row(name: String, share: String, traffic: Traffic) -> [String; 6] {

@@ -1,10 +1,13 @@
 //! From a sound document to the [`Topology`].
 
+mod guard;
+
 use super::{
     choice::{self, Switch, Time},
     defaults,
     document::{self, Document},
     list::{Entries, OneOrMore},
+    lists::AllLists,
     number::Number,
     problem::Problems,
     read::{At, Optional},
@@ -14,12 +17,13 @@ use super::{
 };
 
 /// Builds the topology; `None` if a value is missing, which validation has reported.
-pub(super) fn build(document: &Document) -> Option<Topology> {
+pub(super) fn build(document: &Document, lists: AllLists) -> Option<Topology> {
     // Names were resolved before, so nothing new can turn up here.
     let silent = &mut Problems::default();
     let names = Names::new(document, silent);
     let anycast_vtep = document.anycast_vtep.as_ref()?.0;
     Some(Topology {
+        guard: guard::build(document, lists)?,
         anycast_vtep: anycast_vtep.into(),
         underlay_mtu: document
             .underlay_mtu

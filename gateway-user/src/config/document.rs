@@ -1,5 +1,7 @@
 //! The topology file as people write it. The comments here are what editors show.
 
+pub(super) mod guard;
+
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -49,6 +51,8 @@ record! {
         floating_ips: Maybe<List<FloatingIp, 0>>,
         /// How flows leave a backend that should not have them any more.
         drain: Maybe<Drain>,
+        /// What the public side lets in. If left out: everything.
+        guard: Maybe<guard::Guard>,
         /// Read by the lab alone; gateways ignore it.
         #[expect(dead_code, reason = "accepted here, read by the lab")]
         lab: Maybe<Anything>,
@@ -158,6 +162,8 @@ record! {
         /// Whether UDP flows stay with their backend when backends change, as TCP
         /// connections do. If left out, they go to the new one at once.
         udp_tracking: Maybe<Switch>,
+        /// Its own limits and challenge.
+        guard: Maybe<guard::ServiceGuard>,
     }
 
     /// How flows leave a backend that drains, was removed, or lost a part of its share.
@@ -182,6 +188,8 @@ record! {
         vpc: Must<Name>,
         /// Name of the instance.
         instance: Must<Name>,
+        /// Its own limits and challenge.
+        guard: Maybe<guard::ServiceGuard>,
     }
 
     /// A backend with its own port or share.

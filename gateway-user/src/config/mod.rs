@@ -7,7 +7,9 @@ mod build;
 mod choice;
 mod defaults;
 mod document;
+mod guard;
 mod list;
+mod lists;
 mod number;
 mod problem;
 mod read;
@@ -19,6 +21,7 @@ mod validate;
 
 use std::{fs, path::Path};
 
+pub use guard::*;
 pub use problem::{Problem, Report, Severity};
 pub use render::pretty;
 pub use topology::*;
@@ -66,10 +69,12 @@ pub fn read_text(path: &Path) -> Result<String, Report> {
     })
 }
 
-/// Reads a topology from text. `file` names it in messages.
+/// Reads a topology from text. `file` names it in messages, and tells where the files
+/// are that it names.
 pub fn parse(file: &str, text: &str) -> Result<Loaded, Report> {
     let mut problems = Problems::default();
-    let topology = topology(text, &mut problems);
+    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+    let topology = topology(text, folder, &mut problems);
     let refused = problems.has_errors();
     let problems = problems.into_sorted();
     match topology {
@@ -86,7 +91,7 @@ pub fn schema() -> schemars::Schema {
     schemars::schema_for!(Document)
 }
 
-fn topology(text: &str, problems: &mut Problems) -> Option<Topology> {
+fn topology(text: &str, folder: &Path, problems: &mut Problems) -> Option<Topology> {
     let root = tree::parse(text, problems)?;
     if matches!(root.value, Value::Null) {
         problems.error(
@@ -98,11 +103,13 @@ fn topology(text: &str, problems: &mut Problems) -> Option<Topology> {
     }
     check_version(&root, problems)?;
     let document = At::<Document>::read(&root, "", problems)?;
+    let lists = lists::read(&document, folder, problems);
     validate::validate(&document, problems);
+    validate::guard(&document, problems);
     if problems.has_errors() {
         return None;
     }
-    let topology = build::build(&document);
+    let topology = build::build(&document, lists);
     if topology.is_none() {
         problems.error(
             Place::START,

@@ -229,8 +229,8 @@ macro_rules! record {
         #[derive(Debug, schemars::JsonSchema)]
         #[schemars(deny_unknown_fields)]
         $(#[$about])*
-        pub(super) struct $name {
-            $( $(#[$doc])* pub(super) $field: $type, )*
+        pub(in crate::config) struct $name {
+            $( $(#[$doc])* pub(in crate::config) $field: $type, )*
         }
 
         impl $crate::config::read::Read for $name {

@@ -1,13 +1,12 @@
 //! The single values of a topology file: what is accepted, and what is said when not.
 
 use std::{
-    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr},
 };
 
 use ipnet::{IpNet, Ipv4Net};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, json_schema};
 
 use super::{
     problem::Problems,
@@ -71,16 +70,16 @@ impl<T: Scalar> Read for T {
 
 macro_rules! scalar_schemas {
     ($( $name:ident )*) => { $(
-        impl JsonSchema for $name {
+        impl schemars::JsonSchema for $name {
             fn inline_schema() -> bool {
                 true
             }
 
-            fn schema_name() -> Cow<'static, str> {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
                 <Self as $crate::config::scalar::Scalar>::NAME.into()
             }
 
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 <Self as $crate::config::scalar::Scalar>::schema()
             }
         }

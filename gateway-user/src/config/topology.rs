@@ -31,6 +31,8 @@ pub struct Topology {
     pub floating_ips: Vec<FloatingIp>,
     /// How flows leave a backend.
     pub drain: Drain,
+    /// What the public side lets in.
+    pub guard: super::Guard,
 }
 
 /// How flows leave a backend that should not have them any more. Times are seconds.

@@ -6,6 +6,7 @@
 //! update per interface. Until then the old programs go on undisturbed. The same
 //! serves an agent whose topology outgrows its maps.
 
+mod guard;
 mod jiffies;
 mod lasting;
 mod left;
@@ -40,6 +41,8 @@ use gateway_common::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub use guard::Challenging;
+use guard::GuardMaps;
 use lasting::Lasting;
 use left::Pins;
 pub use left::{Left, LeftRing};
@@ -97,6 +100,8 @@ pub struct Datapath {
     endpoints: BucketTable,
     instance_keys: BucketTable,
     reverse: BucketTable,
+    guarded: BucketTable,
+    guard: GuardMaps,
     ring: SharedArray<u64>,
     tracks: SharedArray<u64>,
     backends: SharedArray<Backend>,
@@ -134,6 +139,8 @@ impl Datapath {
             endpoints: BucketTable::new(shared::<Bucket>(maps, map::ENDPOINTS, sizes.endpoints)?),
             instance_keys: BucketTable::new(shared(maps, map::INSTANCE_KEYS, sizes.instance_keys)?),
             reverse: BucketTable::new(shared(maps, map::REVERSE, sizes.reverse)?),
+            guarded: BucketTable::new(shared(maps, map::GUARDED, sizes.guarded)?),
+            guard: GuardMaps::new(maps, sizes.guard)?,
             ring: shared(maps, map::RING, sizes.ring)?,
             tracks: shared(maps, map::TRACKS, sizes.ring)?,
             backends: shared(maps, map::BACKENDS, sizes.backends)?,
@@ -196,6 +203,9 @@ impl Datapath {
                         .remove(&Key::new(bits, range.words()))
                         .with_context(|| format!("the kernel keeps {range:?} as inside"))?;
                 }
+                Write::Guard(index, rules) => self.guard.set_rules(index, &rules),
+                Write::Hint(index, bits) => self.guard.set_hint(index, bits),
+                Write::Prefix(key, verdict) => self.guard.set_prefix(&key, verdict)?,
                 Write::Insert(table, key, value) => {
                     if self.table(table).insert(key, value).is_err() {
                         bail!(Outgrown(table.name()));
@@ -224,8 +234,10 @@ impl Datapath {
             (&self.endpoints, &tables.endpoints),
             (&self.instance_keys, &tables.instance_keys),
             (&self.reverse, &tables.reverse),
+            (&self.guarded, &tables.guard.guarded),
         ];
         self.config == tables.config
+            && self.guard.fits(&tables.guard, tables.config.guard)
             && lists.into_iter().all(|(has, needs)| needs <= has)
             && buckets
                 .into_iter()
@@ -323,6 +335,16 @@ impl Datapath {
         Ok(counts)
     }
 
+    /// Tells the programs what time it is. Now and then, since clocks drift apart.
+    pub fn keep_time(&mut self) -> Result<()> {
+        self.guard.keep_time(&mut self.ebpf)
+    }
+
+    /// Which challenges are on, by index of the guard.
+    pub fn challenging(&mut self) -> Result<Vec<Challenging>> {
+        self.guard.challenging(&mut self.ebpf)
+    }
+
     /// What the programs log, to be forwarded by the agent. Once per load.
     pub fn logs(&mut self) -> Result<Logs> {
         Logs::new(&mut self.ebpf)
@@ -351,6 +373,7 @@ impl Datapath {
             KeyTable::Endpoints => &mut self.endpoints,
             KeyTable::InstanceKeys => &mut self.instance_keys,
             KeyTable::Reverse => &mut self.reverse,
+            KeyTable::Guarded => &mut self.guarded,
         }
     }
 
@@ -367,6 +390,8 @@ struct Sizes {
     endpoints: u32,
     instance_keys: u32,
     reverse: u32,
+    guarded: u32,
+    guard: guard::Sizes,
     ring: u32,
     backends: u32,
     tunnels: u32,
@@ -391,6 +416,8 @@ impl Sizes {
             endpoints: buckets(&tables.endpoints),
             instance_keys: buckets(&tables.instance_keys),
             reverse: buckets(&tables.reverse),
+            guarded: buckets(&tables.guard.guarded),
+            guard: guard::Sizes::of(&tables.guard, tables.config.guard),
             ring: list(tables.ring.len()),
             backends: list(tables.backends.len()),
             tunnels: list(tables.tunnels.len()),
@@ -401,11 +428,12 @@ impl Sizes {
         }
     }
 
-    fn by_name(&self) -> [(&'static str, u32); 12] {
+    fn by_name(&self) -> [(&'static str, u32); 13] {
         [
             (map::ENDPOINTS, self.endpoints),
             (map::INSTANCE_KEYS, self.instance_keys),
             (map::REVERSE, self.reverse),
+            (map::GUARDED, self.guarded),
             (map::RING, self.ring),
             (map::TRACKS, self.ring),
             (map::BACKENDS, self.backends),
@@ -452,11 +480,13 @@ fn open(object: &[u8], tables: &Tables, sizes: &Sizes, pin_dir: Option<&Path>) -
         instances_mask: sizes.instance_keys - 1,
         reverse_mask: sizes.reverse - 1,
         errors: jiffies::error_limit(tables.config.errors)?,
+        guarded_mask: sizes.guarded - 1,
+        meters_mask: sizes.guard.meters - 1,
         ..tables.config
     };
     let mut loader = EbpfLoader::new();
     loader.override_global(map::CONFIG, config.as_bytes(), true);
-    for (name, entries) in sizes.by_name() {
+    for (name, entries) in sizes.by_name().into_iter().chain(sizes.guard.by_name()) {
         loader.map_max_entries(name, entries);
     }
     Lasting::prepare(&mut loader, pin_dir, tables.flows);
@@ -469,7 +499,8 @@ fn open(object: &[u8], tables: &Tables, sizes: &Sizes, pin_dir: Option<&Path>) -
 /// Loads the programs for one family of underlay.
 fn programs(ebpf: &mut Ebpf, underlay: Underlay, tagged: bool) -> Result<()> {
     let steps = Step::ALL.iter().map(|step| step.program());
-    for program in Program::entries(tagged).into_iter().chain(steps) {
+    let entries = Program::entries(tagged).into_iter();
+    for program in entries.chain([Program::CLOCK]).chain(steps) {
         let name = program.name(underlay);
         let program = xdp(ebpf, name)?;
         program.load().with_context(|| refused(name))?;

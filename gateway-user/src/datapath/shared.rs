@@ -92,6 +92,7 @@ impl<T: FromBytes + IntoBytes + Immutable> SharedArray<T> {
     }
 
     /// Reads an element.
+    /// Reads an element, word by word.
     pub(super) fn get(&self, index: usize) -> T {
         let words: Vec<u64> = (0..Self::WORDS)
             .map(|offset| self.word(index, offset).load(Ordering::Acquire))

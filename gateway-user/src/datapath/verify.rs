@@ -46,6 +46,13 @@ impl Datapath {
         note(map::PUBLIC_FILTER, array(&self.filter, &tables.filter));
         note(map::INSIDE_RANGES, self.verify_ranges(&tables.ranges)?);
         note(map::TRACKS, self.verify_epochs(&tables.epochs));
+        note(
+            map::GUARDED,
+            self.guarded.verify(&tables.guard.guarded).map_err(full)?,
+        );
+        for (name, wrong) in self.guard.verify(&tables.guard)? {
+            note(name, wrong);
+        }
         note(map::PORTS, self.verify_ports(&tables.ports)?);
         Ok(found)
     }
@@ -98,7 +105,7 @@ impl Datapath {
 }
 
 /// Elements beyond the wanted ones should be empty.
-fn array<T>(array: &SharedArray<T>, wanted: &[T]) -> usize
+pub(super) fn array<T>(array: &SharedArray<T>, wanted: &[T]) -> usize
 where
     T: FromBytes + IntoBytes + Immutable + Default + Copy,
 {

@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{BackendId, ServiceId, VmId};
+use super::{BackendId, GuardedId, ServiceId, VmId};
 use crate::config::Topology;
 
 /// Seconds.
@@ -121,6 +121,9 @@ pub struct Allocation {
     pub tunnels: Indices<IpAddr>,
     /// VPCs, by VNI: see `Instance::network`.
     pub networks: Indices<u32>,
+    /// `GUARDS` and `GUARD_STATES`.
+    #[serde(default)]
+    pub guards: Indices<GuardedId>,
 }
 
 impl Allocation {
@@ -142,6 +145,9 @@ impl Allocation {
         let hosts = topology.hosts.iter().map(|host| host.vtep);
         let gateways = topology.gateways.iter().map(|gateway| gateway.vtep);
         self.tunnels.hold(hosts.chain(gateways), now);
+        let guarded = topology.guard.services.keys();
+        let guarded = guarded.map(|&what| GuardedId::of(topology, what));
+        self.guards.hold(guarded, now);
     }
 
     /// Whether every index is in use once: a file may hold anything.
@@ -150,6 +156,7 @@ impl Allocation {
             && self.vms.is_sound()
             && self.tunnels.is_sound()
             && self.networks.is_sound()
+            && self.guards.is_sound()
     }
 }
 

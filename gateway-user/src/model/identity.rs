@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, InstanceId, LoadBalancer, Protocol, Topology};
+use crate::config::{self, Guarded, InstanceId, LoadBalancer, Protocol, Topology};
 
 /// An instance, or the virtual router of its VPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,6 +47,27 @@ pub enum BackendId {
         /// The instance.
         vm: VmId,
     },
+}
+
+/// What can have a guard of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum GuardedId {
+    /// A load-balanced service.
+    Service(ServiceId),
+    /// A floating IP.
+    Floating(IpAddr),
+}
+
+impl GuardedId {
+    /// The name of what a topology lists somewhere.
+    pub fn of(topology: &Topology, what: Guarded) -> Self {
+        match what {
+            Guarded::LoadBalancer(index) => {
+                Self::Service(ServiceId::from(&topology.load_balancers[index]))
+            }
+            Guarded::FloatingIp(index) => Self::Floating(topology.floating_ips[index].ip),
+        }
+    }
 }
 
 impl VmId {

@@ -7,6 +7,7 @@
 mod allocation;
 mod course;
 mod extents;
+mod guard;
 mod identity;
 mod inside;
 mod paths;
@@ -30,7 +31,8 @@ use crate::{
 
 pub use allocation::{Allocation, Indices, Seconds};
 pub use course::{BackendName, Condition, Course, Drain, member_name};
-pub use identity::{BackendId, ServiceId, VmId};
+pub use guard::{GuardTables, Rules};
+pub use identity::{BackendId, GuardedId, ServiceId, VmId};
 pub use paths::has_jumbo;
 pub use rings::{Clock, Rings};
 
@@ -79,6 +81,8 @@ pub struct Tables {
     pub ports: Vec<u32>,
     /// Entries of `MOVED`.
     pub flows: u32,
+    /// Everything of the guard.
+    pub guard: GuardTables,
     /// What each backend index stands for, for people.
     pub labels: Vec<Label>,
     /// Slots of each load balancer's ring that are tracked, for people.
@@ -137,6 +141,7 @@ pub fn tables(
         vms,
         tunnels,
         networks,
+        guards,
     } = &course.allocation;
     let mut tables = Tables {
         config: Config {
@@ -169,6 +174,7 @@ pub fn tables(
     services::add_services(&mut tables, served, course);
     services::add_floating_ips(&mut tables, served, course);
     tables.filter = inside::filter(&tables);
+    guard::add(&mut tables, served, gateway, reach, guards);
     tables
 }
 

@@ -79,6 +79,7 @@ fn topology() -> Topology {
             affinity: config::Affinity::Flow,
             udp_tracking: false,
         }],
+        guard: Default::default(),
         floating_ips: vec![FloatingIp {
             ip: ip("203.0.113.20"),
             instance: id(2),

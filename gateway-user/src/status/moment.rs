@@ -6,7 +6,8 @@ use gateway_common::{ABI_VERSION, Counter, Reason, ReasonCount};
 
 use super::*;
 use crate::{
-    config::{self, Gateway, InstanceId, Topology},
+    config::{self, Gateway, Guarded, InstanceId, Topology},
+    datapath::Challenging,
     model::{Condition, Label, Tables},
     netlink::Announcement,
     reachability::Reachability,
@@ -28,6 +29,8 @@ pub struct Moment<'a> {
     pub routed: &'a [Traffic],
     /// Exits by reason.
     pub reasons: &'a [(Reason, ReasonCount)],
+    /// Which challenges are on.
+    pub challenging: &'a [Challenging],
     /// Interfaces with the program on them.
     pub attached: &'a [(String, Mode)],
     /// Announced addresses.
@@ -73,7 +76,27 @@ impl Status {
         for (balancer, tracked) in status.load_balancers.iter_mut().zip(&moment.tables.tracked) {
             balancer.tracked_slots = *tracked;
         }
+        for challenging in moment.challenging {
+            let guarded = moment.tables.guard.labels.get(challenging.index as usize);
+            if let Some(&Some(guarded)) = guarded {
+                status.tell_challenge(moment.topology, guarded, challenging.on_for);
+            }
+        }
         status
+    }
+
+    fn tell_challenge(&mut self, topology: &Topology, guarded: Guarded, on_for: Option<f64>) {
+        let guard = topology.guard.services.get(&guarded);
+        let challenge = guard
+            .and_then(|guard| guard.challenge)
+            .map(|challenge| Challenge {
+                on: challenge == config::Challenge::Always || on_for.is_some(),
+                on_for_seconds: on_for,
+            });
+        match guarded {
+            Guarded::LoadBalancer(index) => self.load_balancers[index].challenge = challenge,
+            Guarded::FloatingIp(index) => self.floating_ips[index].challenge = challenge,
+        }
     }
 
     fn count(&mut self, label: &Label, traffic: Traffic) {
@@ -141,6 +164,7 @@ fn load_balancers(topology: &Topology) -> Vec<LoadBalancer> {
         port: balancer.port,
         tracked_slots: 0,
         traffic: Traffic::default(),
+        challenge: None,
         backends: balancer.backends.iter().map(backend).collect(),
     });
     balancers.collect()
@@ -154,6 +178,7 @@ fn floating_ips(topology: &Topology) -> Vec<FloatingIp> {
             vpc,
             instance,
             address,
+            challenge: None,
             traffic: Traffic::default(),
         }
     });

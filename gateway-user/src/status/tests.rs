@@ -75,6 +75,7 @@ fn topology() -> Topology {
             affinity: config::Affinity::Flow,
             udp_tracking: false,
         }],
+        guard: Default::default(),
         floating_ips: vec![config::FloatingIp {
             ip: ip("203.0.113.20"),
             instance: InstanceId {
@@ -168,6 +169,7 @@ pub(crate) fn sample() -> Status {
         address: ip(address),
     };
     Status::new(Moment {
+        challenging: &[],
         gateway: &topology.gateways[0],
         reachability: &reachability(),
         tables: &tables,

@@ -54,6 +54,11 @@ impl Site {
         fs::rename(&new, &self.topology).expect("replaced");
     }
 
+    /// Writes another file beside the topology.
+    pub(crate) fn write_beside(&self, name: &str, text: &str) {
+        fs::write(self.directory.join(name), text).expect("a file");
+    }
+
     /// The agents' Unix socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.join("gw1.sock")

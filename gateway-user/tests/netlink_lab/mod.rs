@@ -16,22 +16,58 @@ use tokio::runtime;
 
 /// The namespace of the test's own thread, and one for whom it talks to.
 pub(crate) struct Lab {
-    peer: Child,
+    pub(crate) peer: Peer,
 }
 
-impl Lab {
-    fn new() -> Self {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
+/// A namespace beside the test's own.
+pub(crate) struct Peer {
+    process: Child,
+}
+
+impl Peer {
+    pub(crate) fn new() -> Self {
         // It ends when the pipe to it does: with this process, however that ends.
-        let mut peer = Command::new("unshare")
+        let mut process = Command::new("unshare")
             .args(["--net", "sh", "-c", "echo; exec cat"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("unshare from util-linux");
-        let ready = peer.stdout.as_mut().expect("piped").read_exact(&mut [0]);
+        let ready = process.stdout.as_mut().expect("piped").read_exact(&mut [0]);
         ready.expect("the namespace is there once it speaks");
-        Self { peer }
+        Self { process }
+    }
+
+    /// `ip` in this namespace.
+    pub(crate) fn ip(&self, arguments: &str) -> String {
+        run(self.command("ip").args(arguments.split(' ')))
+    }
+
+    /// A process in it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// A command in this namespace.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let target = self.pid().to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &target, "--net", program]);
+        command
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        self.process.wait().expect("the peer ends with its pipe");
+    }
+}
+
+impl Lab {
+    fn new() -> Self {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
+        Self { peer: Peer::new() }
     }
 
     /// `ip` in the test's namespace.
@@ -41,37 +77,24 @@ impl Lab {
 
     /// `ip` in the other namespace.
     pub(crate) fn peer_ip(&self, arguments: &str) -> String {
-        run(self.peer_command("ip").args(arguments.split(' ')))
-    }
-
-    /// A command in the other namespace.
-    pub(crate) fn peer_command(&self, program: &str) -> Command {
-        let target = self.peer.id().to_string();
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &target, "--net", program]);
-        command
+        self.peer.ip(arguments)
     }
 
     /// A link between the two, up, with an address at each end.
     pub(crate) fn link(&self, name: &str, ours: &str, theirs: &str) {
-        let pid = self.peer.id();
+        self.link_to(&self.peer, name, ours, theirs);
+    }
+
+    /// A link to any namespace.
+    pub(crate) fn link_to(&self, peer: &Peer, name: &str, ours: &str, theirs: &str) {
+        let pid = peer.pid();
         self.ip(&format!(
             "link add {name} type veth peer name {name} netns {pid}"
         ));
-        for (ip, address) in [
-            (Self::ip as fn(&Self, &str) -> _, ours),
-            (Self::peer_ip, theirs),
-        ] {
-            ip(self, &format!("address add {address} dev {name}"));
-            ip(self, &format!("link set {name} up"));
-        }
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        drop(self.peer.stdin.take());
-        self.peer.wait().expect("the peer ends with its pipe");
+        self.ip(&format!("address add {ours} dev {name}"));
+        self.ip(&format!("link set {name} up"));
+        peer.ip(&format!("address add {theirs} dev {name}"));
+        peer.ip(&format!("link set {name} up"));
     }
 }
 

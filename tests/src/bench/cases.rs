@@ -1,5 +1,7 @@
 //! What is measured: a frame, what varies in it, and the program that gets it.
 
+mod guard;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use lingyun::{
@@ -34,13 +36,15 @@ pub(super) enum Shape {
     Push,
     /// Pops 50 bytes and redirects.
     Pop,
+    /// Drops it.
+    Drop,
 }
 
 impl Shape {
     /// Floors that a case of this shape is held against, the least first.
     pub(super) const fn floors(self) -> &'static [&'static str] {
         match self {
-            Self::Same => &["floor_tx"],
+            Self::Same | Self::Drop => &["floor_tx"],
             Self::InPlace => &["floor_tx", "floor_redirect"],
             Self::Push => &["floor_tx", "floor_push", "floor_push_redirect"],
             Self::Pop => &["floor_tx", "floor_pop", "floor_pop_redirect"],
@@ -50,7 +54,7 @@ impl Shape {
     /// The floor that does the same with the frame.
     pub(super) const fn floor(self) -> Option<&'static str> {
         match self {
-            Self::Same => None,
+            Self::Same | Self::Drop => None,
             Self::InPlace => Some("floor_redirect"),
             Self::Push => Some("floor_push_redirect"),
             Self::Pop => Some("floor_pop_redirect"),
@@ -90,17 +94,21 @@ pub(super) enum Scale {
     ManyVips,
     /// A thousand VIPs with ten backends each besides.
     ManyRings,
+    /// The site of the fixtures with everything that the guard can look at: lists of ten
+    /// thousand ranges, limits that nothing exceeds, a challenge that is always on.
+    Guarded,
 }
 
 /// Backends of the large sites.
 const BACKENDS: u32 = 10_000;
 
 impl Scale {
-    pub(super) const ALL: [Self; 3] = [Self::Small, Self::ManyVips, Self::ManyRings];
+    pub(super) const ALL: [Self; 4] = [Self::Small, Self::ManyVips, Self::ManyRings, Self::Guarded];
 
     pub(super) fn tables(self) -> Tables {
         match self {
             Self::Small => Site::Usual.tables(),
+            Self::Guarded => guard::tables(),
             _ => large(self.vips()),
         }
     }
@@ -108,7 +116,7 @@ impl Scale {
     /// VIPs besides the fixtures'.
     const fn vips(self) -> u32 {
         match self {
-            Self::Small => 0,
+            Self::Small | Self::Guarded => 0,
             Self::ManyVips => BACKENDS,
             Self::ManyRings => BACKENDS / 10,
         }
@@ -265,6 +273,7 @@ pub(super) fn all() -> Vec<Case> {
             ..public(name, FLOWS, &sample)
         });
     }
+    cases.extend(guard::cases(&vip_tcp, case));
     cases
 }
 

@@ -7,7 +7,7 @@ use aya::programs::ProgramFd;
 use lingyun::datapath::{self, Datapath, Role};
 
 use super::{
-    cases::{Case, Scale},
+    cases::{Case, Scale, Shape},
     generator::Generator,
 };
 use crate::{
@@ -59,8 +59,8 @@ impl Subjects {
             Action::Redirect(_) => 4,
         };
         ensure!(
-            action != 1,
-            "{}: the frame is dropped: {:?}",
+            (action == 1) == (case.shape == Shape::Drop),
+            "{}: the frame goes another way: {:?}",
             case.name,
             expected.reasons
         );

@@ -6,6 +6,8 @@
 mod answers;
 mod cuts;
 mod floating;
+mod flood;
+mod guard;
 mod guest;
 mod hairpin;
 mod icmp_errors;
@@ -139,6 +141,8 @@ pub fn all() -> Vec<Case> {
         icmp_errors::cases(),
         single_arm::cases(),
         cuts::cases(),
+        guard::cases(),
+        flood::cases(),
     ]
     .concat()
 }

@@ -1,5 +1,7 @@
 //! The site that all cases play at: who is where, and what is known of the way there.
 
+mod guard;
+
 use std::net::Ipv4Addr;
 
 use gateway_common::{EndpointKey, InstanceKey, Reference, vni_word};
@@ -133,11 +135,18 @@ pub enum Site {
     Jumbo,
     /// Two public endpoints and one instance point to records that do not exist.
     Inconsistent,
+    /// Lists, martians, TCP flags, and guards of services.
+    Guarded,
+    /// Private and documentation ranges cannot be sources, and the public interface has
+    /// lists of its own.
+    Strict,
+    /// Each source has limits.
+    Limited,
 }
 
 impl Site {
     /// All sites.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Usual,
         Self::NoUplink,
         Self::NoErrors,
@@ -145,6 +154,9 @@ impl Site {
         Self::Tagged,
         Self::Jumbo,
         Self::Inconsistent,
+        Self::Guarded,
+        Self::Strict,
+        Self::Limited,
     ];
 
     /// The topology and what netlink would say there.
@@ -161,6 +173,7 @@ impl Site {
                     interface.mtu = JUMBO_MTU as u32;
                 }
             }
+            Self::Guarded | Self::Strict | Self::Limited => topology.guard = guard::of(self),
             Self::Usual | Self::Inconsistent => {}
         }
         (topology, reach)
@@ -427,6 +440,7 @@ pub fn topology() -> Topology {
                 &[(id(other, 0), 8_443, 1)],
             ),
         ],
+        guard: Default::default(),
         floating_ips: vec![
             FloatingIp {
                 ip: FLOATING.into(),

@@ -2,7 +2,11 @@
 
 use anyhow::Result;
 
-use super::{Arrival, Disagreement, Rig, SHORTEST, mutate::Mutator};
+use super::{
+    Arrival, Disagreement, Rig, SHORTEST,
+    mutate::{Mutator, fit_lengths},
+};
+use crate::packet::seal;
 
 /// Sends a history to a gateway that was just started. The first disagreement, if
 /// there is one.
@@ -93,13 +97,16 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Takes bytes off the end.
+    /// Takes bytes off the end; where a length field minds, it is told.
     fn shorten(&mut self, at: usize) -> Result<()> {
         let mut step = self.best[at].frame.len() / 2;
         while step > 0 {
             let mut frame = self.best[at].frame.clone();
             frame.truncate(frame.len().saturating_sub(step));
-            if !self.keep_frame_if_bad(at, frame)? {
+            let mut fitted = frame.clone();
+            fit_lengths(&mut fitted);
+            seal(&mut fitted);
+            if !self.keep_frame_if_bad(at, frame)? && !self.keep_frame_if_bad(at, fitted)? {
                 step /= 2;
             }
         }

@@ -345,7 +345,7 @@ fn turn_round(random: &mut Rng, frame: &mut [u8]) {
 }
 
 /// Every length field says what is there.
-fn fit_lengths(frame: &mut [u8]) {
+pub(super) fn fit_lengths(frame: &mut [u8]) {
     for at in 0..walk(frame).len() {
         // A length that is mended changes where the next parts end.
         let Some(&part) = walk(frame).get(at) else {

@@ -77,6 +77,16 @@ fn services(topology: &Topology) -> Vec<(Program, Frame)> {
         let vip = v4(service.vip);
         let to_vip = || public().ipv4(CLIENT, vip);
         let request = segment(to_vip(), service.protocol, (PORT, service.port));
+        if service.protocol == Protocol::Tcp {
+            let opens = to_vip().tcp(PORT, service.port).syn();
+            frames.push((Program::Public, opens.clone()));
+            frames.push((
+                Program::Public,
+                opens.tcp_options(&[2, 4, 5, 0xb4]).payload_of(9),
+            ));
+            let resets = request.clone().tcp_flags(4);
+            frames.push((Program::Public, resets));
+        }
         frames.push((Program::Public, request));
         frames.push((Program::Public, to_vip().echo_request(7, 1).payload_of(32)));
         let ask = public().arp_request((BORDER_MAC, BORDER), vip);
@@ -154,6 +164,7 @@ fn floating(topology: &Topology) -> Vec<(Program, Frame)> {
             let ip = || frame.clone();
             frames.extend([
                 (program, ip().tcp(PORT, 22).payload_of(5)),
+                (program, ip().tcp(PORT, 22).syn()),
                 (program, ip().udp(PORT, 123).payload_of(6)),
                 (program, ip().echo_request(7, 1).payload_of(32)),
                 (program, ip().protocol(47).payload_of(40)),

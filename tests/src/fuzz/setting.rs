@@ -1,5 +1,7 @@
 //! Where a gateway is tried: the fixtures' site, or a random one.
 
+mod guard;
+
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
@@ -133,7 +135,7 @@ fn topology(random: &mut Rng) -> Value {
         }
     }
     let errors = [0, 10, 1_000_000][random.usize(..3)];
-    json!({
+    let mut topology = json!({
         "version": 1,
         "anycast_vtep": "10.0.0.100",
         "secret": format!("{:032x}", random.u128(..)),
@@ -144,7 +146,11 @@ fn topology(random: &mut Rng) -> Value {
         "peerings": peerings,
         "load_balancers": balancers,
         "floating_ips": floating,
-    })
+    });
+    if random.bool() {
+        guard::add(random, &mut topology);
+    }
+    topology
 }
 
 fn interfaces(random: &mut Rng, side: &str) -> Vec<String> {

@@ -1,21 +1,24 @@
 //! The library on a frame in a `Vec` and tables in memory.
 
+mod guard;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
 };
 
 use gateway_common::{
-    BUCKET_SLOTS, Backend, Begun, Bucket, Counter, ErrorLimit, FlowKey, Instance, Interface,
-    Limiter, Moved, NextHop, Note, Outcome, Range, Reason, ReasonCount, SourceNat, TrackEvent,
-    Tunnel, Underlay, WIDE_SLOTS, WideBucket, WideSlot,
+    BUCKET_SLOTS, Backend, Begun, Bucket, Clock, Counter, ErrorLimit, FlowKey, Guard, Instance,
+    Interface, Limiter, Moved, NextHop, Note, Outcome, PrefixKey, Range, Reason, ReasonCount,
+    SourceNat, TrackEvent, Tunnel, Underlay, WIDE_SLOTS, WideBucket, WideSlot,
 };
 use gateway_ebpf::{
     bucket,
     buffer::Buffer,
     family::{Family, V6},
     outer::{Outer, OverV4, OverV6},
-    packet::{self, Verdict},
+    packet::{self, GuardWords, Verdict},
+    word::Word,
 };
 use lingyun::model::{self, Entries, WideEntries};
 
@@ -29,6 +32,7 @@ pub struct HostTables {
     instance_keys: Vec<Bucket>,
     reverse: Vec<Bucket>,
     addresses: Vec<WideBucket>,
+    guard: guard::HostGuard,
     counters: RefCell<BTreeMap<u32, Counter>>,
     routed: RefCell<BTreeMap<u32, Counter>>,
     reasons: RefCell<BTreeMap<Reason, ReasonCount>>,
@@ -47,6 +51,7 @@ impl HostTables {
             [&model.endpoints, &model.instance_keys, &model.reverse].map(place);
         Self {
             addresses: place_wide(&model.addresses),
+            guard: guard::HostGuard::new(&model.guard),
             model,
             endpoints,
             instance_keys,
@@ -173,9 +178,9 @@ impl packet::Tables for HostTables {
         self.marks.borrow_mut().insert(slot, mark);
     }
 
-    /// The clock stands still.
+    /// The clock stands still until a test moves it.
     fn now(&self) -> u64 {
-        1 << 20
+        self.guard.now.get()
     }
 
     fn moved(&self, flow: &FlowKey) -> Option<Moved> {
@@ -261,6 +266,46 @@ impl packet::Tables for HostTables {
         let receiver = routed.entry(to).or_default();
         receiver.in_packets += 1;
         receiver.in_bytes += bytes as u64;
+    }
+
+    fn guard(&self) -> u32 {
+        self.model.config.guard
+    }
+
+    fn guard_hint(&self, word: u32) -> Option<u64> {
+        self.model.guard.hints.get(word as usize).copied()
+    }
+
+    fn guard_prefix(&self, key: &PrefixKey) -> Option<u32> {
+        guard::longest(&self.model.guard.prefixes, key)
+    }
+
+    fn guarded(&self, place: u32) -> Option<&Bucket> {
+        at(&self.guard.guarded, place)
+    }
+
+    fn guard_limits(&self, index: u32) -> Option<&Guard> {
+        self.guard.limits.get(index as usize)
+    }
+
+    fn guard_state(&self, index: u32) -> Option<&GuardWords> {
+        self.guard.states.get(index as usize)
+    }
+
+    fn meter(&self, place: u32) -> Option<&[Word; 2]> {
+        at(&self.guard.meters, place)
+    }
+
+    fn verified(&self, source: u64) -> Option<u64> {
+        self.guard.verified.borrow().get(&source).copied()
+    }
+
+    fn verify(&self, source: u64, until: u64) {
+        self.guard.verified.borrow_mut().insert(source, until);
+    }
+
+    fn clock(&self) -> Option<&Clock> {
+        self.guard.clock.get()
     }
 
     fn count_in(&self, counter: u32, bytes: usize) {

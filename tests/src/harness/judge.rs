@@ -26,19 +26,14 @@ type Seen = (usize, u16);
 pub(super) fn check(case: &Case, runner: &mut dyn Runner) -> Result<(), String> {
     let tables = case.site.tables();
     let mut seen = Vec::new();
+    // What ends here goes where the rest goes: what it leaves behind must be found there.
+    let usual = case.steps.iter().find_map(|step| device(&step.expect));
     for (number, step) in case.steps.iter().enumerate() {
         if !runner.can_send(step) {
             continue;
         }
-        let device = match step.expect {
-            Expect::Encapsulated(_) | Expect::Routed(..) | Expect::Hairpinned(..) => {
-                Some(UNDERLAY_INDEX)
-            }
-            Expect::Decapsulated(..) => Some(PUBLIC_INDEX),
-            _ => None,
-        };
         let judged = runner
-            .run(step, device)
+            .run(step, device(&step.expect).or(usual))
             .map_err(|error| format!("{error:#}"))
             .and_then(|observed| judge(&tables, step, &observed));
         match judged {
@@ -51,6 +46,17 @@ pub(super) fn check(case: &Case, runner: &mut dyn Runner) -> Result<(), String> 
         }
     }
     together(case.together, &seen)
+}
+
+/// Where a packet should go, if it goes anywhere.
+fn device(expect: &Expect) -> Option<u32> {
+    match expect {
+        Expect::Encapsulated(_) | Expect::Routed(..) | Expect::Hairpinned(..) => {
+            Some(UNDERLAY_INDEX)
+        }
+        Expect::Decapsulated(..) => Some(PUBLIC_INDEX),
+        _ => None,
+    }
 }
 
 fn judge(tables: &Tables, step: &Step, observed: &Observed) -> Result<Option<Seen>, String> {

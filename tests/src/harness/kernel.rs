@@ -143,12 +143,17 @@ impl Kernel {
     pub fn verified(&self) -> Result<BTreeMap<String, u32>> {
         let mut most = BTreeMap::new();
         for site in Site::ALL {
-            for (program, count) in datapath::verified(&self.object, &site.tables())? {
+            for (program, count) in self.verified_at(site)? {
                 let known = most.entry(program).or_insert(0);
                 *known = count.max(*known);
             }
         }
         Ok(most)
+    }
+
+    /// The same with one site's tables.
+    pub fn verified_at(&self, site: Site) -> Result<BTreeMap<String, u32>> {
+        datapath::verified(&self.object, &site.tables())
     }
 
     /// Sends one frame in by a program; a redirect succeeds to `device` alone.

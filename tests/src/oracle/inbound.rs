@@ -1,7 +1,7 @@
 //! From the public network to an instance.
 
 use gateway_common::Reason;
-use lingyun::config::InstanceId;
+use lingyun::config::{Guarded, InstanceId};
 
 use super::{
     Fate, Oracle, Owner, Seen, Way,
@@ -47,6 +47,17 @@ impl Oracle {
         }
         parse::understood(&packet)?;
         let address = *address.expect("a packet that is understood says for whom it is");
+        let service = self.service_of(&packet);
+        let guarded = match (service, address) {
+            // Where nobody serves there is nothing to guard.
+            (Some(service), _) if self.site.rings[service].is_empty() => None,
+            (Some(service), _) => Some(Guarded::LoadBalancer(service)),
+            (None, Address::Floating(index)) => Some(Guarded::FloatingIp(index)),
+            (None, Address::Gateway) => None,
+        };
+        if let Some(answered) = self.guard(arrival.0, &frame, &packet, guarded)? {
+            return Ok(answered);
+        }
         let plain = frame.clone();
         let result = if packet.is_icmp_error() && !packet.is_fragment() {
             self.error_in(frame, packet.clone(), address)?

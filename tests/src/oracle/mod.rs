@@ -8,6 +8,7 @@
 
 mod answers;
 mod errors;
+mod guard;
 mod hairpin;
 mod hash;
 mod inbound;
@@ -99,6 +100,7 @@ pub struct Oracle {
     site: Site,
     /// Senders that were told that their packet cannot go on.
     errors_told: u32,
+    memory: guard::Memory,
 }
 
 impl Oracle {
@@ -107,12 +109,14 @@ impl Oracle {
         Self {
             site: Site::new(topology, gateway, reach),
             errors_told: 0,
+            memory: guard::Memory::default(),
         }
     }
 
     /// Forgets what it remembers.
     pub fn reset(&mut self) {
         self.errors_told = 0;
+        self.memory = guard::Memory::default();
     }
 
     /// What must become of a frame that arrives at a program by the interface with

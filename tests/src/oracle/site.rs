@@ -106,6 +106,11 @@ impl Site {
         site
     }
 
+    /// This gateway's name.
+    pub(super) fn gateway_name(&self) -> &str {
+        &self.gateway.name
+    }
+
     /// Whether hosts send tunnels to this address.
     pub(super) fn is_vtep(&self, address: IpAddr) -> bool {
         address == self.topology.anycast_vtep || address == self.gateway.vtep
@@ -145,7 +150,7 @@ impl Site {
     }
 
     /// The public interface with this index.
-    fn public_name(&self, device: u32) -> Option<&String> {
+    pub(super) fn public_name(&self, device: u32) -> Option<&String> {
         let mut names = self.gateway.public.iter();
         names.find(|name| {
             let interface = self.reach.interfaces.get(*name);

@@ -78,6 +78,12 @@ fields! {
     arp_format(format: [u8; 6]) => Arp.format = format;
     /// The TCP segment opens a connection.
     syn() => Tcp.flags = 0x02;
+    /// The segment's flags.
+    tcp_flags(flags: u8) => Tcp.flags = flags;
+    /// TCP window.
+    window(window: u16) => Tcp.window = window;
+    /// TCP acknowledgment number.
+    acknowledgment(acknowledgment: u32) => Tcp.acknowledgment = acknowledgment;
     /// TCP options; a multiple of four bytes.
     tcp_options(options: &[u8]) => Tcp.options = options.to_vec();
     /// TCP sequence number.
@@ -157,6 +163,7 @@ impl Frame {
             sequence: 0x0102_0304,
             acknowledgment: 0,
             flags: 0x10,
+            window: 0xfff0,
             options: Vec::new(),
         }))
     }

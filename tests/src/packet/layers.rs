@@ -71,6 +71,7 @@ pub(super) struct Tcp {
     pub(super) sequence: u32,
     pub(super) acknowledgment: u32,
     pub(super) flags: u8,
+    pub(super) window: u16,
     pub(super) options: Vec<u8>,
 }
 
@@ -231,7 +232,9 @@ impl Tcp {
         segment.extend(self.destination.to_be_bytes());
         segment.extend(self.sequence.to_be_bytes());
         segment.extend(self.acknowledgment.to_be_bytes());
-        segment.extend([(words as u8) << 4, self.flags, 0xff, 0xf0, 0, 0, 0, 0]);
+        segment.extend([(words as u8) << 4, self.flags]);
+        segment.extend(self.window.to_be_bytes());
+        segment.extend([0, 0, 0, 0]);
         segment.extend(&self.options);
         segment.extend(body);
         if let Some(ip) = ip {

@@ -2,12 +2,14 @@
 //! all that it finds and keeps silent about values that were reported before.
 
 mod gateways;
+mod guard;
 mod names;
 mod peerings;
 mod public;
 mod services;
 mod vpcs;
 
+pub(super) use guard::check as guard;
 pub(super) use names::Names;
 
 use super::{document::Document, problem::Problems, read::At};

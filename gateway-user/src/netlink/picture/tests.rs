@@ -202,6 +202,7 @@ fn a_public_address_makes_its_family_wanted() {
         }],
         vpcs: vec![],
         load_balancers: vec![],
+        guard: Default::default(),
         floating_ips: vec![],
         drain: crate::config::Drain::default(),
     };
