@@ -37,6 +37,15 @@ impl KeyTable {
             Self::Guarded => map::GUARDED,
         }
     }
+
+    fn of(self, tables: &mut Tables) -> &mut Entries {
+        match self {
+            Self::Endpoints => &mut tables.endpoints,
+            Self::InstanceKeys => &mut tables.instance_keys,
+            Self::Reverse => &mut tables.reverse,
+            Self::Guarded => &mut tables.guard.guarded,
+        }
+    }
 }
 
 /// One write to one table.
@@ -78,6 +87,51 @@ pub enum Write {
     Remove(KeyTable, u64),
     /// Waits until every packet is through that may have seen what was there before.
     Wait,
+}
+
+impl Write {
+    /// Performs the write on tables in memory.
+    pub fn apply(&self, tables: &mut Tables) {
+        fn set<T: Copy + Default>(list: &mut Vec<T>, index: u32, element: T) {
+            if list.len() <= index as usize {
+                list.resize(index as usize + 1, T::default());
+            }
+            list[index as usize] = element;
+        }
+        match *self {
+            Self::Port(index, element) => set(&mut tables.ports, index, element),
+            Self::Interface(index, element) => set(&mut tables.interfaces, index, element),
+            Self::Tunnel(index, element) => set(&mut tables.tunnels, index, element),
+            Self::Uplink(index, element) => tables.uplinks[index as usize] = element,
+            Self::Backend(index, element) => set(&mut tables.backends, index, element),
+            Self::Instance(index, element) => set(&mut tables.instances, index, element),
+            Self::SourceNat(index, element) => set(&mut tables.source_nats, index, element),
+            Self::Epoch(index, element) => set(&mut tables.epochs, index, element),
+            Self::Ring(index, element) => set(&mut tables.ring, index, element),
+            Self::Filter(index, element) => set(&mut tables.filter, index, element),
+            Self::InsertRange(bits, range) => {
+                tables.ranges.insert((bits, range));
+            }
+            Self::RemoveRange(bits, range) => {
+                tables.ranges.remove(&(bits, range));
+            }
+            Self::Guard(index, element) => set(&mut tables.guard.rules, index, element),
+            Self::Hint(index, element) => set(&mut tables.guard.hints, index, element),
+            Self::Prefix(key, 0) => {
+                tables.guard.prefixes.remove(&key);
+            }
+            Self::Prefix(key, verdict) => {
+                tables.guard.prefixes.insert(key, verdict);
+            }
+            Self::Wait => {}
+            Self::Insert(table, key, value) => {
+                table.of(tables).insert(key, value);
+            }
+            Self::Remove(table, key) => {
+                table.of(tables).remove(&key);
+            }
+        }
+    }
 }
 
 /// The writes that lead from `now` to `wanted`. The configuration is not among
@@ -249,60 +303,6 @@ mod tests {
 
     use super::*;
 
-    /// Applies writes to a plain copy of the tables.
-    fn apply(tables: &mut Tables, writes: &[Write]) {
-        fn set<T: Copy + Default>(list: &mut Vec<T>, index: u32, element: T) {
-            if list.len() <= index as usize {
-                list.resize(index as usize + 1, T::default());
-            }
-            list[index as usize] = element;
-        }
-        for &write in writes {
-            match write {
-                Write::Port(i, v) => set(&mut tables.ports, i, v),
-                Write::Interface(i, v) => set(&mut tables.interfaces, i, v),
-                Write::Tunnel(i, v) => set(&mut tables.tunnels, i, v),
-                Write::Uplink(i, v) => tables.uplinks[i as usize] = v,
-                Write::Backend(i, v) => set(&mut tables.backends, i, v),
-                Write::Instance(i, v) => set(&mut tables.instances, i, v),
-                Write::SourceNat(i, v) => set(&mut tables.source_nats, i, v),
-                Write::Epoch(i, v) => set(&mut tables.epochs, i, v),
-                Write::Ring(i, v) => set(&mut tables.ring, i, v),
-                Write::Wait => {}
-                Write::Filter(i, v) => set(&mut tables.filter, i, v),
-                Write::InsertRange(bits, range) => {
-                    tables.ranges.insert((bits, range));
-                }
-                Write::RemoveRange(bits, range) => {
-                    tables.ranges.remove(&(bits, range));
-                }
-                Write::Guard(i, v) => set(&mut tables.guard.rules, i, v),
-                Write::Hint(i, v) => set(&mut tables.guard.hints, i, v),
-                Write::Prefix(k, 0) => {
-                    tables.guard.prefixes.remove(&k);
-                }
-                Write::Prefix(k, v) => {
-                    tables.guard.prefixes.insert(k, v);
-                }
-                Write::Insert(table, k, v) => {
-                    entries(tables, table).insert(k, v);
-                }
-                Write::Remove(table, k) => {
-                    entries(tables, table).remove(&k);
-                }
-            }
-        }
-    }
-
-    fn entries(tables: &mut Tables, table: KeyTable) -> &mut Entries {
-        match table {
-            KeyTable::Endpoints => &mut tables.endpoints,
-            KeyTable::InstanceKeys => &mut tables.instance_keys,
-            KeyTable::Reverse => &mut tables.reverse,
-            KeyTable::Guarded => &mut tables.guard.guarded,
-        }
-    }
-
     fn any_tables() -> impl Strategy<Value = Tables> {
         let numbers = || prop::collection::vec(0u32..4, 0..6);
         let entries = || prop::collection::btree_map(1u64..9, 1u64..4, 0..6);
@@ -358,7 +358,9 @@ mod tests {
         #[test]
         fn applying_a_diff_converges(mut now in any_tables(), wanted in any_tables()) {
             let writes = diff(&now, &wanted);
-            apply(&mut now, &writes);
+            for write in &writes {
+                write.apply(&mut now);
+            }
             prop_assert_eq!(diff(&now, &wanted), vec![]);
             prop_assert_eq!(&now.endpoints, &wanted.endpoints);
             prop_assert_eq!(&now.reverse, &wanted.reverse);

@@ -14,4 +14,5 @@ pub mod order;
 pub mod packet;
 pub mod peer;
 pub mod run;
+pub mod tracking;
 pub mod verifier;

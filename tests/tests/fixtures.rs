@@ -7,6 +7,7 @@ use gateway_tests::{
     cases::{self, site::Site},
     fuzz::{self, Rig},
     harness::{self, Kernel},
+    tracking::{World, flood, property, scenarios},
     verifier::Budget,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -69,6 +70,7 @@ fn trials(kernel: &Shared, skip: bool) -> Vec<Trial> {
         a_guard_that_is_off_is_not_in_the_program,
     );
     let mut others = vec![any_frame, verifier, guard];
+    others.extend(tracking(kernel));
     if !harness::is_guest() {
         others.push(bench);
     }
@@ -77,6 +79,45 @@ fn trials(kernel: &Shared, skip: bool) -> Vec<Trial> {
         .map(|trial| trial.with_ignored_flag(skip))
         .chain(others.map(|trial| trial.with_ignored_flag(skip)))
         .collect()
+}
+
+/// Backends change while packets come: by hand, at random, and with floods.
+fn tracking(kernel: &Shared) -> Vec<Trial> {
+    let world = |play: &dyn Fn(World) -> anyhow::Result<()>| {
+        let played = World::in_kernel(&[(0, 1)]).and_then(play);
+        Ok(played.map_err(|error| format!("{error:#}"))?)
+    };
+    // An emulated machine is ten times as slow.
+    let (sources, steps) = match harness::is_guest() {
+        true => (20_000, 40),
+        false => (1_000_000, 150),
+    };
+    let mut trials: Vec<_> = (scenarios::ALL.iter())
+        .map(|&(name, play)| {
+            let run = move |_: &mut Kernel| world(&|mut world| play(&mut world));
+            trial(kernel, &format!("tracking::{name}"), run)
+        })
+        .collect();
+    let mut add = |name: &str, play: fn(World, u32, usize) -> anyhow::Result<()>| {
+        let run = move |_: &mut Kernel| world(&|world| play(world, sources, steps));
+        trials.push(trial(kernel, &format!("tracking::{name}"), run));
+    };
+    add(
+        "no_flow_changes_backend_unless_that_died",
+        |world, _, steps| property::play(1, steps, world).map(|tally| println!("{tally:?}")),
+    );
+    add(
+        "a_flood_writes_nothing_in_the_steady_state",
+        |mut world, sources, _| flood::in_steady_state(&mut world, sources),
+    );
+    add("a_flood_pushes_out_no_flow", |mut world, sources, _| {
+        flood::in_tracked_slots(&mut world, sources)
+    });
+    add(
+        "of_too_many_flows_those_are_kept_that_say_something",
+        |mut world, _, _| flood::of_whole_connections(&mut world),
+    );
+    trials
 }
 
 /// A trial that has the kernel runner to itself.

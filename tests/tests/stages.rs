@@ -7,6 +7,7 @@ use gateway_tests::{
     cases::{self, UNREACHABLE},
     fuzz::{self, Rig, Setting},
     harness::{self, Host},
+    tracking::{self, World, property::play},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -30,6 +31,16 @@ fn main() {
             Ok(harness::check(&case, &mut Host::new(case.site.tables()))?)
         })
     }));
+    trials.extend(tracking::scenarios::ALL.iter().map(|&(name, play)| {
+        Trial::test(format!("host::tracking::{name}"), move || {
+            let played = World::on_host(&[(0, 1)]).and_then(|mut world| play(&mut world));
+            Ok(played.map_err(|error| format!("{error:#}"))?)
+        })
+    }));
+    trials.push(Trial::test(
+        "host::tracking::no_flow_changes_backend_unless_that_died",
+        no_flow_changes_backend_unless_that_died,
+    ));
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -76,4 +87,20 @@ fn any_frame_does_as_the_model_says() -> Result<(), Failed> {
 fn findings_of_the_past_stay_mended() -> Result<(), Failed> {
     let replayed = fuzz::replay_corpus(|setting| Ok(Rig::on_host(setting)));
     Ok(replayed.map_err(|error| format!("{error:#}"))?)
+}
+
+/// Random histories. `LINGYUN_HISTORIES` plays more of them than the usual ones.
+fn no_flow_changes_backend_unless_that_died() -> Result<(), Failed> {
+    let histories = std::env::var("LINGYUN_HISTORIES").ok();
+    let histories = histories.and_then(|count| count.parse().ok()).unwrap_or(4);
+    let play = |seed| World::on_host(&[(0, 1)]).and_then(|world| play(seed, 400, world));
+    for seed in 0..histories {
+        let tally = play(seed).map_err(|error| format!("{error:#}"))?;
+        println!("history {seed}: {tally:?}");
+        let is_rich = tally.changes > 20 && tally.flows > 40 && tally.between > 10;
+        if !is_rich || tally.kept == 0 {
+            return Err(format!("history {seed} shows little: {tally:?}").into());
+        }
+    }
+    Ok(())
 }

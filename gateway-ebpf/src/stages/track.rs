@@ -106,11 +106,10 @@ fn find<F: Family, T: Tables>(
     if let Some(moved) = tables.moved(key)
         && moved.epoch() == epoch
     {
-        if is_alive(tables, moved.backend()) {
-            return moved.backend();
-        }
-        tables.remember(key, Moved::new(current, epoch));
-        return current;
+        return match is_alive(tables, moved.backend()) {
+            true => moved.backend(),
+            false => remember(tables, key, Moved::new(current, epoch)),
+        };
     }
     let begun = tables.begun(key).filter(|begun| {
         // Of this transition, and there is still somebody to go to.
@@ -127,9 +126,7 @@ fn find<F: Family, T: Tables>(
     if let Some(begun) = begun {
         let distance = sequence.wrapping_sub(begun.sequence as u32);
         if !is_tcp || (1..FIRST_FLIGHT).contains(&distance) {
-            tables.remember(key, begun.moved);
-            tables.count_track(TrackEvent::Remembered);
-            return begun.moved.backend();
+            return remember(tables, key, begun.moved);
         }
     }
     let backend = match slot.previous() {
@@ -140,6 +137,16 @@ fn find<F: Family, T: Tables>(
         true => backend,
         false => begin(tables, key, backend, epoch, sequence),
     }
+}
+
+/// Remembers a flow, unless nobody serves it.
+#[inline(always)]
+fn remember<T: Tables>(tables: &T, key: &FlowKey, moved: Moved) -> u32 {
+    if moved.backend() != 0 {
+        tables.remember(key, moved);
+        tables.count_track(TrackEvent::Remembered);
+    }
+    moved.backend()
 }
 
 /// Remembers a first packet. Nothing is remembered of a service without backends.

@@ -177,7 +177,7 @@ impl Agent<'_> {
                     text = self.file.changed() => self.take_over(text).await,
                     _ = observe.tick() => {
                         // Nothing is to be announced because flows have settled.
-                        follow(self.node, &known);
+                        told(self.node.settle(&known));
                         continue;
                     }
                     _ = retry.tick() => {}
@@ -266,7 +266,11 @@ async fn keep_for(
 }
 
 fn follow(node: &Node, reach: &Reachability) {
-    if let Err(error) = node.follow(reach) {
+    told(node.follow(reach));
+}
+
+fn told(result: Result<()>) {
+    if let Err(error) = result {
         log::error!("the tables are not true: {error:#}; trying again in {RETRY:?}");
     }
 }

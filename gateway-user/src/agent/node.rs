@@ -82,7 +82,7 @@ impl Node {
             None
         });
         let mut store = Store::beside(&settings.socket);
-        let course = store.load(left.is_some());
+        let (course, left) = store.load(left);
         let plan = Plan::resume(settings, course, left.as_ref());
         let reach = Arc::clone(&reachability.borrow());
         let tables = plan.tables(&reach);
@@ -130,13 +130,19 @@ impl Node {
         })
     }
 
-    /// Brings the tables in line with the surroundings, and settles flows that are
-    /// quiet.
+    /// Brings the tables in line with the surroundings.
     pub(super) fn follow(&self, reach: &Reachability) -> Result<()> {
+        let mut state = self.lock();
+        let plan = state.observe()?;
+        self.lead(&mut state, plan, reach)
+    }
+
+    /// Settles flows that are quiet, if there are any: nothing is computed else.
+    pub(super) fn settle(&self, reach: &Reachability) -> Result<()> {
         let mut state = self.lock();
         match state.observe()? {
             Some(plan) => self.lead(&mut state, Some(plan), reach),
-            None => self.lead(&mut state, None, reach),
+            None => Ok(()),
         }
     }
 
@@ -225,7 +231,14 @@ impl Node {
         plan.course.rings.pack();
         let wanted = plan.tables(reach);
         state.store.save(&plan.course)?;
-        let mut new = Datapath::load(&self.options, &wanted)?;
+        let mut new = match Datapath::load(&self.options, &wanted) {
+            Ok(new) => new,
+            Err(error) => {
+                // The maps in use go on with the indices that they have.
+                state.store.save(&state.plan.course)?;
+                return Err(error);
+            }
+        };
         new.keep_time()?;
         let old = state.datapath.take();
         state.plan = plan;
@@ -240,6 +253,8 @@ impl Node {
         state.datapath = Some(new);
         state.tables = wanted;
         state.updates.loads += 1;
+        // If that failed, every interface is tried again with the next update.
+        state.attached.clear();
         state.attached = attached?;
         log::info!("a second data path was loaded and swapped in");
         Ok(())

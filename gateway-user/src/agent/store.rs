@@ -45,26 +45,27 @@ impl Store {
         }
     }
 
-    /// What an earlier agent remembered. Without a file, with one that makes no sense,
-    /// or without maps (`has_maps`) that it belongs to, only what is drained is kept.
-    pub(super) fn load(&self, has_maps: bool) -> Course {
+    /// What an earlier agent remembered, and the maps that it left, if they go together:
+    /// without the file's indices nobody knows whom the maps mean, and without the maps
+    /// the indices mean nothing. Otherwise only what is drained is kept.
+    pub(super) fn load<Maps>(&self, left: Option<Maps>) -> (Course, Option<Maps>) {
         let Ok(text) = fs::read_to_string(&self.path) else {
-            return Course::default();
+            return (Course::default(), None);
         };
         let content: Content<Course> = match serde_json::from_str(&text) {
             Ok(content) => content,
             Err(error) => {
                 let path = self.path.display();
                 log::warn!("{path} makes no sense, starting without it: {error}");
-                return Course::default();
+                return (Course::default(), None);
             }
         };
         let course = content.course;
         let is_ours = content.abi == ABI_VERSION && content.boot == self.boot;
-        if has_maps && is_ours && !self.boot.is_empty() && course.allocation.is_sound() {
-            return course;
+        if left.is_some() && is_ours && !self.boot.is_empty() && course.allocation.is_sound() {
+            return (course, left);
         }
-        Course::draining(course.drains)
+        (Course::draining(course.drains), None)
     }
 
     /// Writes what is to be remembered, if it is not written already.
@@ -118,13 +119,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let mut store = store("read");
-        assert_eq!(store.load(true), Course::default(), "no file");
+        assert_eq!(store.load(Some(1)), (Course::default(), None), "no file");
         store.save(&course()).unwrap();
-        assert_eq!(store.load(true), course());
-        let drained = Course::draining(course().drains);
-        assert_eq!(store.load(false), drained, "indices of maps that are gone");
+        assert_eq!(store.load(Some(1)), (course(), Some(1)));
+        let drained = (Course::draining(course().drains), None);
+        assert_eq!(store.load(None), drained, "indices of maps that are gone");
         store.boot = "another".into();
-        assert_eq!(store.load(true), drained, "another start of the machine");
+        assert_eq!(store.load(Some(1)), drained, "another start of the machine");
         fs::remove_file(&store.path).unwrap();
     }
 
@@ -133,7 +134,7 @@ mod tests {
         let mut store = store("nonsense");
         for text in ["", "{", r#"{"abi":1}"#] {
             fs::write(&store.path, text).unwrap();
-            assert_eq!(store.load(true), Course::default(), "{text}");
+            assert_eq!(store.load(Some(1)), (Course::default(), None), "{text}");
         }
         let mut twice = course();
         let hosts = [[10, 0, 1, 2].into(), [10, 0, 1, 3].into()];
@@ -145,7 +146,11 @@ mod tests {
             text.replace("\"10.0.1.3\",2", "\"10.0.1.3\",1"),
         )
         .unwrap();
-        assert_eq!(store.load(true).allocation, Course::default().allocation);
+        let (course, left) = store.load(Some(1));
+        assert_eq!(
+            (course.allocation, left),
+            (Course::default().allocation, None)
+        );
         fs::remove_file(&store.path).unwrap();
     }
 
@@ -154,7 +159,7 @@ mod tests {
         let mut store = store("leave");
         store.save(&course()).unwrap();
         store.leave(&course()).unwrap();
-        assert_eq!(store.load(true).drains, course().drains);
+        assert_eq!(store.load(Some(1)).0.drains, course().drains);
         store.leave(&Course::default()).unwrap();
         assert!(!store.path.exists(), "nothing to remember");
     }

@@ -368,6 +368,3 @@ mod as_list {
         Ok(pairs.into_iter().collect())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -63,7 +63,7 @@ pub struct Tables {
     pub networks: Vec<u32>,
     /// `RING`.
     pub ring: Vec<u64>,
-    /// Epochs in `RING_NOTES`, by slot of `RING`; 0 where a slot is settled.
+    /// Epochs in `TRACKS`, by slot of `RING`; 0 where a slot is settled.
     pub epochs: Vec<u32>,
     /// `BACKENDS`; a backend's index is its counter's too.
     pub backends: Vec<Backend>,

@@ -173,7 +173,7 @@ impl Rings {
             .any(|slot| slot.current() == backend || slot.previous() == backend)
     }
 
-    /// The content of `RING` and of the epochs in `NOTES`.
+    /// The content of `RING` and of the epochs in `TRACKS`.
     pub fn content(&self) -> (Vec<u64>, Vec<u32>) {
         let mut words = vec![0; self.extents.end()];
         let mut epochs = vec![0; self.extents.end()];
@@ -289,6 +289,12 @@ impl Ring {
         for (number, slot) in (0..).zip(&mut self.slots) {
             let current = wanted[number as usize / step];
             if slot.is_tracked() {
+                // Until now nobody had to mark what goes to the old current backend.
+                if slot.current() != current
+                    && let Some(track) = self.tracks.get_mut(&number)
+                {
+                    track.quiet_since = now;
+                }
                 *slot = RingSlot::tracked(current, slot.previous());
             } else if [0, current].contains(&slot.current()) || is_dead(slot.current()) {
                 *slot = RingSlot::settled(current);
@@ -376,7 +382,3 @@ impl Ring {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "rings/tests.rs"]
-mod tests;

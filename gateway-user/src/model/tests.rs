@@ -1,3 +1,5 @@
+mod changes;
+
 use std::net::IpAddr;
 
 use gateway_common::{Backend, Endpoint, EndpointKey, Reference, ReverseKey, RingSlot, macs};

@@ -3,7 +3,7 @@
 mod guard;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
 };
 
@@ -42,6 +42,7 @@ pub struct HostTables {
     begun: RefCell<HashMap<FlowKey, Begun>>,
     track_events: RefCell<[u64; TrackEvent::COUNT]>,
     limiter: RefCell<Limiter>,
+    jiffies: Cell<u64>,
 }
 
 impl HostTables {
@@ -65,7 +66,35 @@ impl HostTables {
             begun: RefCell::default(),
             track_events: RefCell::default(),
             limiter: RefCell::default(),
+            jiffies: Cell::new(1 << 20),
         }
+    }
+
+    /// Other content for the tables that the agent writes; what packets wrote stays.
+    pub fn update(&mut self, model: model::Tables) {
+        let old = std::mem::replace(self, Self::new(model));
+        // An epoch is written together with an empty mark.
+        let epoch = |tables: &Self, slot: u32| tables.model.epochs.get(slot as usize).copied();
+        let kept = old.marks.take().into_iter();
+        let kept = kept.filter(|&(slot, _)| epoch(&old, slot) == epoch(self, slot));
+        self.marks = RefCell::new(kept.collect());
+        self.moved = old.moved;
+        self.begun = old.begun;
+        self.track_events = old.track_events;
+        self.limiter = old.limiter;
+        self.jiffies = old.jiffies;
+        self.counters = old.counters;
+        self.reasons = old.reasons;
+    }
+
+    /// Lets the kernel's clock go on.
+    pub fn pass(&self, jiffies: u64) {
+        self.jiffies.set(self.jiffies.get() + jiffies);
+    }
+
+    /// How often each [`TrackEvent`] happened.
+    pub fn track_events(&self) -> [u64; TrackEvent::COUNT] {
+        *self.track_events.borrow()
     }
 
     fn device(&self, port: u32) -> u32 {
@@ -178,9 +207,9 @@ impl packet::Tables for HostTables {
         self.marks.borrow_mut().insert(slot, mark);
     }
 
-    /// The clock stands still until a test moves it.
+    /// The clock stands still unless it is told to [go on](Self::pass).
     fn now(&self) -> u64 {
-        self.guard.now.get()
+        self.jiffies.get()
     }
 
     fn moved(&self, flow: &FlowKey) -> Option<Moved> {
@@ -349,6 +378,16 @@ impl Host {
         Self {
             tables: HostTables::new(model),
         }
+    }
+
+    /// Its tables.
+    pub const fn tables(&self) -> &HostTables {
+        &self.tables
+    }
+
+    /// The same, to change them.
+    pub const fn tables_mut(&mut self) -> &mut HostTables {
+        &mut self.tables
     }
 
     /// One program after the other, as tail calls do it, up to the kernel's limit.

@@ -1,12 +1,15 @@
-//! The guard's tables in memory, with a clock that tests set.
+//! The guard's tables in memory.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{OnceCell, RefCell},
     collections::{BTreeMap, HashMap},
 };
 
 use gateway_common::{Bucket, Clock, EPOCH_SECONDS, Guard, PrefixKey};
-use gateway_ebpf::{packet::GuardWords, word::Word};
+use gateway_ebpf::{
+    packet::{GuardWords, Tables},
+    word::Word,
+};
 use lingyun::model::GuardTables;
 
 use super::place;
@@ -16,7 +19,6 @@ const HZ: u64 = 250;
 
 /// What the guard reads and what it remembers.
 pub(super) struct HostGuard {
-    pub(super) now: Cell<u64>,
     /// Epochs stand still, so that a case can say which number a challenge has.
     pub(super) clock: OnceCell<Clock>,
     pub(super) guarded: Vec<Bucket>,
@@ -29,7 +31,6 @@ pub(super) struct HostGuard {
 impl HostGuard {
     pub(super) fn new(model: &GuardTables) -> Self {
         Self {
-            now: Cell::new(1 << 20),
             clock: OnceCell::new(),
             guarded: place(&model.guarded),
             limits: model.rules.iter().map(|rules| rules.guard(HZ)).collect(),
@@ -43,8 +44,7 @@ impl HostGuard {
 impl super::Host {
     /// Lets time pass.
     pub fn pass(&self, seconds: f64) {
-        let now = &self.tables.guard.now;
-        now.set(now.get() + (seconds * HZ as f64) as u64);
+        self.tables.pass((seconds * HZ as f64) as u64);
     }
 
     /// Lets epochs of challenges go by from now on.
@@ -53,7 +53,7 @@ impl super::Host {
         guard.clock.get_or_init(|| Clock {
             epoch: EPOCH_SECONDS * HZ,
             // The first one begins now.
-            offset: guard.now.get().wrapping_neg(),
+            offset: self.tables.now().wrapping_neg(),
             ..Clock::default()
         });
     }
