@@ -65,13 +65,12 @@ impl Rig {
     /// A gateway at a site.
     pub fn new(setting: &Setting, subject: Box<dyn Subject + Send>) -> Self {
         let topology = setting.topology.clone();
-        let gateway = setting.gateway().clone();
         let Tables {
             labels, networks, ..
         } = setting.tables();
         Self {
             subject,
-            oracle: Oracle::new(topology.clone(), gateway, setting.reach.clone()),
+            oracle: oracle(setting),
             topology,
             labels,
             networks,
@@ -212,6 +211,16 @@ impl Rig {
             count.in_packets += 1;
             count.in_bytes += bytes;
         }
+    }
+}
+
+/// The oracle for a site.
+fn oracle(setting: &Setting) -> Oracle {
+    let gateway = setting.gateway().clone();
+    let oracle = Oracle::new(setting.topology.clone(), gateway, setting.reach.clone());
+    match &setting.past {
+        None => oracle,
+        Some((before, file)) => oracle.with_past(before, file),
     }
 }
 

@@ -88,6 +88,14 @@ fn services(topology: &Topology) -> Vec<(Program, Frame)> {
             frames.push((Program::Public, resets));
         }
         frames.push((Program::Public, request));
+        if service.protocol == Protocol::Tcp {
+            // Connections from several ports, since each falls into another slot.
+            for port in PORT..PORT + 8 {
+                let segment = || to_vip().tcp(port, service.port);
+                frames.push((Program::Public, segment().syn().sequence(99)));
+                frames.push((Program::Public, segment().sequence(100)));
+            }
+        }
         frames.push((Program::Public, to_vip().echo_request(7, 1).payload_of(32)));
         let ask = public().arp_request((BORDER_MAC, BORDER), vip);
         frames.push((Program::Public, ask));

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use gateway_common::Reason;
 use lingyun::{
     config::{self, Gateway, Mac, Topology},
-    model::{self, Tables},
+    model::{self, Clock, Course, Tables},
     reachability::{Interface, NeighbourState, NextHop, Reachability, Vlan},
 };
 use serde_json::{Value, json};
@@ -23,8 +23,12 @@ use crate::{
 pub struct Setting {
     /// What to type to have it again; nothing for the fixtures' site.
     pub seed: Option<u64>,
-    /// The topology.
+    /// The topology as it is served: with backends that are leaving.
     pub topology: Topology,
+    /// If backends have changed a moment ago: the topology before, and as the file has
+    /// it now.
+    pub past: Option<(Topology, Topology)>,
+    course: Course,
     /// Which gateway it is: an index into the topology's.
     pub gateway: usize,
     /// What netlink would say.
@@ -35,9 +39,12 @@ impl Setting {
     /// The fixtures' site.
     pub fn usual() -> Self {
         let (topology, reach) = Site::Usual.surroundings();
+        let (course, topology) = Course::fresh(&topology);
         Self {
             seed: None,
             topology,
+            past: None,
+            course,
             gateway: 0,
             reach,
         }
@@ -49,16 +56,35 @@ impl Setting {
     /// and then VLANs.
     pub fn random(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
-        let text = topology(&mut random).to_string();
-        let topology = match config::parse("random.json", &text) {
-            Ok(loaded) => loaded.topology,
-            Err(report) => panic!("random sites are sound: {report}\n{text}"),
+        let (file, members) = topology(&mut random);
+        let parsed = |file: &Value| {
+            let text = file.to_string();
+            match config::parse("random.json", &text) {
+                Ok(loaded) => loaded.topology,
+                Err(report) => panic!("random sites are sound: {report}\n{text}"),
+            }
+        };
+        let now = parsed(&file);
+        let before = random
+            .bool()
+            .then(|| parsed(&before(&mut random, file, &members)));
+        let (course, topology) = match &before {
+            None => Course::fresh(&now),
+            Some(before) => {
+                let later = Clock {
+                    seconds: 1,
+                    milliseconds: 1_000,
+                };
+                Course::fresh(before).0.follow(&now, later)
+            }
         };
         let gateway = random.usize(..topology.gateways.len());
         let reach = surroundings(&mut random, &topology, gateway);
         Self {
             seed: Some(seed),
             topology,
+            past: before.map(|before| (before, now)),
+            course,
             gateway,
             reach,
         }
@@ -71,15 +97,15 @@ impl Setting {
 
     /// What the agent would write.
     pub fn tables(&self) -> Tables {
-        model::build(&self.topology, self.gateway(), &self.reach)
+        model::tables(&self.topology, self.gateway(), &self.reach, &self.course)
     }
 
     /// Exits that frames cannot reach here.
     pub const UNREACHABLE: [Reason; 2] = [Reason::HeadRoom, Reason::Internal];
 }
 
-/// A topology as a file would have it.
-fn topology(random: &mut Rng) -> Value {
+/// A topology as a file would have it, and how many instances each VPC has.
+fn topology(random: &mut Rng) -> (Value, Vec<usize>) {
     let hosts: Vec<Value> = (0..random.usize(1..5))
         .map(|host| json!({ "name": format!("host-{host}"), "vtep": format!("10.0.1.{host}") }))
         .collect();
@@ -135,7 +161,7 @@ fn topology(random: &mut Rng) -> Value {
         }
     }
     let errors = [0, 10, 1_000_000][random.usize(..3)];
-    let mut topology = json!({
+    let mut file = json!({
         "version": 1,
         "anycast_vtep": "10.0.0.100",
         "secret": format!("{:032x}", random.u128(..)),
@@ -148,9 +174,9 @@ fn topology(random: &mut Rng) -> Value {
         "floating_ips": floating,
     });
     if random.bool() {
-        guard::add(random, &mut topology);
+        guard::add(random, &mut file);
     }
-    topology
+    (file, members)
 }
 
 fn interfaces(random: &mut Rng, side: &str) -> Vec<String> {
@@ -194,10 +220,24 @@ fn tenant(random: &mut Rng, vpc: usize, members: usize, hosts: usize) -> Value {
 /// A service. Ports differ, so that no two services share an instance's port.
 fn balancer(random: &mut Rng, number: usize, members: &[usize]) -> Value {
     let vpc = random.usize(..members.len());
-    let mut instances: Vec<usize> = (0..members[vpc]).collect();
+    let protocol = if random.bool() { "tcp" } else { "udp" };
+    json!({
+        "name": format!("service-{number}"),
+        "vip": format!("203.0.113.{}", number / 2),
+        "listen": format!("{protocol}/{}", 80 + number),
+        "vpc": format!("vpc-{vpc}"),
+        "backends": backends(random, number, members[vpc]),
+        "affinity": if random.u8(..4) == 0 { "source_ip" } else { "flow" },
+        "udp_tracking": protocol == "udp" && random.bool(),
+    })
+}
+
+/// Some of a VPC's instances.
+fn backends(random: &mut Rng, number: usize, members: usize) -> Vec<Value> {
+    let mut instances: Vec<usize> = (0..members).collect();
     random.shuffle(&mut instances);
     instances.truncate(random.usize(1..=instances.len()));
-    let backends: Vec<Value> = instances
+    instances
         .into_iter()
         .enumerate()
         .map(|(position, member)| {
@@ -209,15 +249,22 @@ fn balancer(random: &mut Rng, number: usize, members: &[usize]) -> Value {
                 "weight": random.usize(least..4),
             })
         })
-        .collect();
-    let protocol = if random.bool() { "tcp" } else { "udp" };
-    json!({
-        "name": format!("service-{number}"),
-        "vip": format!("203.0.113.{}", number / 2),
-        "listen": format!("{protocol}/{}", 80 + number),
-        "vpc": format!("vpc-{vpc}"),
-        "backends": backends,
-    })
+        .collect()
+}
+
+/// The file as it was before: most services had other backends.
+fn before(random: &mut Rng, mut file: Value, members: &[usize]) -> Value {
+    let services = file["load_balancers"].as_array_mut();
+    for (number, service) in services.into_iter().flatten().enumerate() {
+        let vpc = service["vpc"]
+            .as_str()
+            .and_then(|name| name[4..].parse().ok());
+        let vpc: usize = vpc.expect("VPCs are called vpc-0, vpc-1 and so on");
+        if random.u8(..4) > 0 {
+            service["backends"] = backends(random, number, members[vpc]).into();
+        }
+    }
+    file
 }
 
 /// What netlink would say around a gateway.

@@ -5,13 +5,13 @@ use gateway_common::Reason;
 use lingyun::config::InstanceId;
 
 use super::{
-    Fate, Oracle, Way, errors::Trouble, hash, ip::Packet, site::Address, tunnel::Tunnelled,
+    Fate, Oracle, Way, errors::Trouble, ip::Packet, past::Packets, site::Address, tunnel::Tunnelled,
 };
 
 impl Oracle {
     /// Translates both ends.
     pub(super) fn send_back_in(
-        &self,
+        &mut self,
         tunnelled: &Tunnelled,
         packet: Packet,
         sender: InstanceId,
@@ -24,11 +24,10 @@ impl Oracle {
                 packet.set_source_port(port);
             }
         };
-        // Who is asked sees what the world would see, and so does the hash.
+        // Who is asked sees what the world would see.
         let mut seen = packet.clone();
         seen.change(appear);
-        let hash = hash::flow(self.site.topology.seed, &seen);
-        let receiver = self.receiver(address, &seen, hash)?;
+        let receiver = self.receiver(&seen, address, Packets::Own)?;
         let receiver = receiver.expect("what is the gateway's own was answered before");
         let way = Way::Hairpin {
             from: appearance.owner,
@@ -53,7 +52,7 @@ impl Oracle {
 
     /// An instance asks the gateway: pings are answered, in the tunnel that they came by.
     pub(super) fn answer_inside(
-        &self,
+        &mut self,
         tunnelled: Tunnelled,
         packet: Packet,
     ) -> Result<Fate, Reason> {

@@ -16,7 +16,15 @@ pub(super) fn flow(seed: [u64; 2], packet: &Packet) -> u64 {
     let (source, destination) = packet.ports().unwrap_or((0, 0));
     let ([a, b], [c, d]) = (source.to_be_bytes(), destination.to_be_bytes());
     let ports = u64::from_le_bytes([a, b, c, d, packet.protocol, 0, 0, 0]);
+    mix(seed, packet, ports)
+}
 
+/// The same hash of the addresses alone: with 0 in place of ports and protocol.
+pub(super) fn client(seed: [u64; 2], packet: &Packet) -> u64 {
+    mix(seed, packet, 0)
+}
+
+fn mix(seed: [u64; 2], packet: &Packet, ports: u64) -> u64 {
     let first = (addresses(seed, packet) ^ seed[0]).wrapping_mul(K1);
     let folded = first ^ (first >> 32);
     let second = (folded ^ ports ^ seed[1]).wrapping_mul(K2);

@@ -9,6 +9,7 @@ use super::{
     hash,
     ip::Packet,
     parse,
+    past::{self, Packets},
     quoted::Quoted,
     site::Address,
     wire::{Ethernet, ethertype},
@@ -63,7 +64,7 @@ impl Oracle {
             self.error_in(frame, packet.clone(), address)?
         } else {
             let hash = hash::flow(self.site.topology.seed, &packet);
-            let Some(receiver) = self.receiver(address, &packet, hash)? else {
+            let Some(receiver) = self.receiver(&packet, address, Packets::Own)? else {
                 return self.ask_gateway(frame, packet);
             };
             self.deliver(frame, packet.clone(), &receiver, hash, |packet| {
@@ -78,28 +79,28 @@ impl Oracle {
         }
     }
 
-    /// Who is asked at a public address, if not the gateway itself. `hash` is the flow's.
+    /// Who gets the packets of a flow; nobody but the gateway itself, if there is none.
     pub(super) fn receiver(
-        &self,
-        address: Address,
+        &mut self,
         packet: &Packet,
-        hash: u64,
+        address: Address,
+        packets: Packets,
     ) -> Result<Option<Receiver>, Reason> {
-        match (self.service_of(packet), address) {
-            (Some(service), _) => self.backend(service, packet, hash).map(Some),
-            (None, Address::Floating(index)) => Ok(Some(Receiver {
+        Ok(match (self.service_of(packet), address) {
+            (Some(service), _) => Some(self.backend(service, packet, packets)?),
+            (None, Address::Floating(index)) => Some(Receiver {
                 owner: Owner::Floating(index),
                 instance: self.site.topology.floating_ips[index].instance,
                 port: None,
-            })),
-            (None, Address::Gateway) => Ok(None),
-        }
+            }),
+            (None, Address::Gateway) => None,
+        })
     }
 
     /// Somebody outside says what happened to a packet that left here: it is told to
     /// whoever gets the packets of that flow, as if about the packet that they sent.
     fn error_in(
-        &self,
+        &mut self,
         frame: Ethernet,
         packet: Packet,
         address: Address,
@@ -110,7 +111,7 @@ impl Oracle {
         }
         let forward = quoted.forward();
         let hash = hash::flow(self.site.topology.seed, &forward);
-        let receiver = self.receiver(address, &forward, hash)?;
+        let receiver = self.receiver(&forward, address, Packets::Quoted)?;
         let receiver = receiver.ok_or(match quoted.is_later_fragment {
             true => Reason::IcmpQuote,
             false => Reason::NoService,
@@ -142,17 +143,26 @@ impl Oracle {
     }
 
     /// The backend of a load balancer for a flow.
-    fn backend(&self, service: usize, packet: &Packet, hash: u64) -> Result<Receiver, Reason> {
+    fn backend(
+        &mut self,
+        number: usize,
+        packet: &Packet,
+        packets: Packets,
+    ) -> Result<Receiver, Reason> {
         if packet.is_fragment() {
             // The others would not find their way.
             return Err(Reason::Fragment);
         }
-        let ring = &self.site.rings[service];
-        let slot = hash::slot(hash, ring.len());
-        let position = *ring.get(slot).ok_or(Reason::NoBackend)?;
-        let backend = self.site.topology.load_balancers[service].backends[position];
+        let service = &self.site.topology.load_balancers[number];
+        let hash = past::slot_hash(service, self.site.topology.seed, packet);
+        let ring = &self.site.rings[number];
+        let new = ring.get(hash::slot(hash, ring.len())).copied();
+        let position = (self.past)
+            .backend((number, service), packet, packets, (hash, new))
+            .ok_or(Reason::NoBackend)?;
+        let backend = service.backends[position];
         Ok(Receiver {
-            owner: Owner::Backend(service, position),
+            owner: Owner::Backend(number, position),
             instance: backend.instance,
             port: Some(backend.port),
         })

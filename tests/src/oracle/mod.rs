@@ -16,6 +16,7 @@ mod inside;
 mod ip;
 mod outbound;
 mod parse;
+mod past;
 mod quoted;
 mod site;
 mod sums;
@@ -30,6 +31,7 @@ use lingyun::{
 };
 
 use crate::cases::Program;
+use past::Past;
 use site::Site;
 
 /// What must become of a frame.
@@ -98,6 +100,7 @@ pub struct Seen<'f> {
 #[derive(Debug)]
 pub struct Oracle {
     site: Site,
+    past: Past,
     /// Senders that were told that their packet cannot go on.
     errors_told: u32,
     memory: guard::Memory,
@@ -108,13 +111,23 @@ impl Oracle {
     pub fn new(topology: Topology, gateway: Gateway, reach: Reachability) -> Self {
         Self {
             site: Site::new(topology, gateway, reach),
+            past: Past::default(),
             errors_told: 0,
             memory: guard::Memory::default(),
         }
     }
 
+    /// Backends have changed: `before` they were others, and the file names those in
+    /// `file` now. What the gateway was made with has those that are leaving, too.
+    pub fn with_past(mut self, before: &Topology, file: &Topology) -> Self {
+        self.past = Past::new(before, &self.site.topology);
+        self.site.share_among(file);
+        self
+    }
+
     /// Forgets what it remembers.
     pub fn reset(&mut self) {
+        self.past.reset();
         self.errors_told = 0;
         self.memory = guard::Memory::default();
     }

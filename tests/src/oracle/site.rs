@@ -111,6 +111,13 @@ impl Site {
         &self.gateway.name
     }
 
+    /// New flows go to the backends that a file names. Those that are only leaving come
+    /// behind them in each list.
+    pub(super) fn share_among(&mut self, file: &Topology) {
+        let services = file.load_balancers.iter();
+        self.rings = services.map(|service| ring_of(file, service)).collect();
+    }
+
     /// Whether hosts send tunnels to this address.
     pub(super) fn is_vtep(&self, address: IpAddr) -> bool {
         address == self.topology.anycast_vtep || address == self.gateway.vtep
@@ -234,7 +241,7 @@ impl Site {
 }
 
 /// The backend of every slot. One backend needs no ring, none has none.
-fn ring_of(topology: &Topology, service: &LoadBalancer) -> Vec<usize> {
+pub(super) fn ring_of(topology: &Topology, service: &LoadBalancer) -> Vec<usize> {
     let members: Vec<_> = service
         .backends
         .iter()
