@@ -1,21 +1,15 @@
 //! Gateways die and come back, agents are killed and restarted: no connection breaks.
 
-use std::{
-    fs,
-    path::Path,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, thread, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
-use gateway_tests::{
-    lab::{Lab, Process},
-    peer::connect::Report,
-};
+use anyhow::{Context, Result, ensure};
+use gateway_tests::lab::Lab;
 use nix::sys::signal::Signal;
 
-use crate::site::{FLOATING, Test, VIP, pings, program, says};
+use crate::{
+    clients,
+    site::{FLOATING, Test, pings, says},
+};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     (
@@ -114,11 +108,13 @@ fn a_stopped_agent_leaves_nothing(lab: &Lab) -> Result<()> {
 
 /// Keeps connections busy, lets `happen`, and tells how long nobody was answered.
 fn during(lab: &Lab, what: &str, happen: impl FnOnce() -> Result<()>) -> Result<()> {
-    let clients = connect(lab, what)?;
+    // Their log is named after what is to happen.
+    let log: String = what.chars().filter(char::is_ascii_alphanumeric).collect();
+    let clients = clients::connect(lab, CONNECTIONS, Duration::from_millis(50), &log)?;
     thread::sleep(Duration::from_millis(500));
     happen()?;
     thread::sleep(Duration::from_millis(2500));
-    let report = report(&clients)?;
+    let report = clients::report(&clients)?;
     println!(
         "measured: {what}: {} connections, {} broken, {} answers, longest silence {:.0} ms, \
          median {:.0} ms",
@@ -140,46 +136,4 @@ fn during(lab: &Lab, what: &str, happen: impl FnOnce() -> Result<()>) -> Result<
         report.servers
     );
     Ok(())
-}
-
-/// Starts the clients and waits until all are connected. Their log is named after
-/// what is to happen.
-fn connect(lab: &Lab, what: &str) -> Result<Arc<Process>> {
-    let log: String = what.chars().filter(char::is_ascii_alphanumeric).collect();
-    let server = format!("{VIP}:8080");
-    let count = CONNECTIONS.to_string();
-    let peer = program("peer")?;
-    let argv = [
-        &peer,
-        "connect",
-        "--line",
-        &server,
-        "--connections",
-        &count,
-        "--interval-ms",
-        "50",
-        "--json",
-    ];
-    let clients = lab.spawn("phone", &argv, &log)?;
-    let end = Instant::now() + Duration::from_secs(20);
-    while !fs::read_to_string(&clients.log)?.contains("ready") {
-        clients.check()?;
-        if Instant::now() > end {
-            bail!("{count} connections are not there after 20 s");
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(clients)
-}
-
-/// Ends the clients and reads what they report.
-fn report(clients: &Process) -> Result<Report> {
-    clients.signal(Signal::SIGINT);
-    ensure!(
-        clients.wait(Duration::from_secs(40)),
-        "the clients do not end"
-    );
-    let said = fs::read_to_string(&clients.log)?;
-    let json = said.find('{').map(|start| &said[start..]);
-    serde_json::from_str(json.unwrap_or_default()).with_context(|| format!("no report in {said}"))
 }

@@ -1,5 +1,7 @@
 //! End to end in namespaces: real programs send through a lab with both gateways.
 
+mod changes;
+mod clients;
 mod failover;
 mod site;
 mod traffic;
@@ -11,7 +13,9 @@ fn main() {
     let missing =
         (!nix::unistd::geteuid().is_root()).then_some("needs root for network namespaces");
     let shared = Shared::default();
-    let tests = traffic::TESTS.iter().chain(failover::TESTS);
+    let tests = (traffic::TESTS.iter())
+        .chain(changes::TESTS)
+        .chain(failover::TESTS);
     let trials = tests.map(|&(name, test)| {
         let name = match missing {
             Some(missing) => format!("{name} (skipped: {missing})"),
