@@ -277,8 +277,10 @@ pub struct Config {
     pub guarded_mask: u32,
     /// Entries of `METERS` less one.
     pub meters_mask: u32,
+    /// Largest TCP segment that a SYN over IPv4 may ask for; 0: any.
+    pub mss: u32,
     /// Zero.
-    pub reserved: [u32; 7],
+    pub reserved: [u32; 6],
 }
 
 /// What happens to flows of tracked slots. The discriminant is the index of its counter.

@@ -210,6 +210,34 @@ impl Tcp {
     pub const ACK: u8 = 0x10;
 }
 
+impl Tcp {
+    /// Bytes of the header with its options, as it says.
+    #[inline(always)]
+    pub const fn length(&self) -> usize {
+        (self.offset_flags as u8 >> 4) as usize * 4
+    }
+}
+
+header! {
+    /// TCP's option "maximum segment size" (RFC 9293, section 3.2).
+    Mss {
+        /// Kind.
+        kind: u8,
+        /// Bytes of the option.
+        length: u8,
+        /// The longest segment that its sender takes.
+        size: u16,
+    }
+}
+
+impl Mss {
+    /// Whether it is this option.
+    #[inline(always)]
+    pub const fn is_one(&self) -> bool {
+        self.kind == 2 && self.length == 4
+    }
+}
+
 header! {
     /// The ICMP header that all messages share (RFC 792), with the echo fields.
     Icmp {

@@ -38,7 +38,7 @@ use packet::{Exit, Packet, Tables, Verdict};
 use stages::{
     answer,
     balance::{self, Choice},
-    endpoint, guard, hairpin, icmp_error, inside,
+    endpoint, guard, hairpin, icmp_error, inside, mss,
     parse::{self, Flow},
     refuse, reverse,
     rewrite::{self, Rewrite},
@@ -219,6 +219,7 @@ fn send_in<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     };
     let backend = balance::backend(tables, index)?;
     let tunnel = way_in(packet, tables, flow, backend)?;
+    mss::lower(packet, IP, tables, flow)?;
     rewrite::apply(packet, IP, flow, Rewrite::to(backend))?;
     wrap::<O, F, P, T>(packet, tables, flow, (backend, tunnel), hash)
 }
@@ -273,6 +274,7 @@ fn icmp_in<O: Outer, F: Errors, P: Packet, T: Tables>(
     tables: &T,
 ) -> Result<u32, Exit> {
     let flow = F::parse(packet, IP)?;
+    parse::is_icmp(&flow)?;
     let endpoint = endpoint::find(tables, &flow)?;
     if icmp_error::is_one(packet, IP, &flow)? {
         return error_in::<O, F, P, T>(packet, tables, &flow);
@@ -371,6 +373,7 @@ fn leave_for_public<O: Outer, F: Family, P: Packet, T: Tables>(
 ) -> Result<u32, Exit> {
     let nat = reverse::find(tables, sender, flow)?;
     let uplink = way_out(packet, tables, outer, flow)?;
+    mss::lower(packet, O::INNER_IP, tables, flow)?;
     rewrite::apply(packet, O::INNER_IP, flow, Rewrite::from(nat))?;
     unwrap::<O, P, T>(packet, tables, nat, uplink)
 }
@@ -425,6 +428,7 @@ fn icmp_out<O: Outer, F: Errors, P: Packet, T: Tables>(
     outer: &Opened<O>,
 ) -> Result<u32, Exit> {
     let flow = F::parse(packet, O::INNER_IP)?;
+    parse::is_icmp(&flow)?;
     let sender = source::instance::<O, F, T>(tables, outer, flow.source)?;
     source::addressed_to_router::<O, P>(packet, sender.instance)?;
     if source::router::<F, T>(tables, outer.vni, flow.destination).is_some() {

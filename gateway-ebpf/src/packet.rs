@@ -94,6 +94,8 @@ pub trait Tables {
     fn now(&self) -> u64;
     /// Seed of the flow hash.
     fn seed(&self) -> [u64; 2];
+    /// Largest TCP segment that a SYN over IPv4 may ask for; 0: any.
+    fn mss(&self) -> u32;
     /// A word of the VTEP that all gateways share (read one by one: over IPv4 only
     /// the first is needed).
     fn anycast_vtep(&self, word: usize) -> u32;

@@ -112,7 +112,8 @@ static CONFIG: Config = Config {
     guard: 0,
     guarded_mask: 0,
     meters_mask: 0,
-    reserved: [0; 7],
+    mss: 0,
+    reserved: [0; 6],
 };
 
 /// All maps of the program.
@@ -143,6 +144,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn seed(&self) -> [u64; 2] {
         [config!(seed[0]), config!(seed[1])]
+    }
+
+    #[inline(always)]
+    fn mss(&self) -> u32 {
+        config!(mss)
     }
 
     #[inline(always)]

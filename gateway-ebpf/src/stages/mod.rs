@@ -8,6 +8,7 @@ pub mod hairpin;
 pub mod icmp_error;
 pub mod inside;
 pub mod limit;
+pub mod mss;
 pub mod parse;
 pub mod refuse;
 pub mod reverse;

@@ -104,6 +104,16 @@ pub fn ethernet<P: Packet>(packet: &P, at: usize) -> Result<u16, Reason> {
     Ok(packet.need::<Ethernet>(at)?.kind)
 }
 
+/// Tells the compiler what a step is for, so that it leaves out the rest: all others went
+/// elsewhere.
+#[inline(always)]
+pub fn is_icmp<F: Family>(flow: &Flow<F>) -> Result<(), Reason> {
+    match flow.protocol == F::ICMP {
+        true => Ok(()),
+        false => Err(Reason::Internal),
+    }
+}
+
 /// Why a frame with this EtherType is left to the kernel.
 #[inline(always)]
 pub fn not_ip(kind: u16) -> Reason {

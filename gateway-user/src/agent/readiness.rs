@@ -85,6 +85,7 @@ mod tests {
             peerings: vec![],
             seed: [0; 2],
             icmp_errors_per_second: 1_000,
+            tcp_mss: 0,
             gateways: vec![Gateway {
                 name: "gw1".into(),
                 public: vec!["eth0".into()],

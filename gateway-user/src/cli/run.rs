@@ -215,6 +215,7 @@ mod tests {
             peerings: vec![],
             seed: [0; 2],
             icmp_errors_per_second: 1_000,
+            tcp_mss: 0,
             gateways: gateways.iter().map(gateway).collect(),
             hosts: vec![],
             vpcs: vec![],

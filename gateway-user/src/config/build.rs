@@ -22,6 +22,10 @@ pub(super) fn build(document: &Document, lists: AllLists) -> Option<Topology> {
     let silent = &mut Problems::default();
     let names = Names::new(document, silent);
     let anycast_vtep = document.anycast_vtep.as_ref()?.0;
+    let underlay_mtu = document
+        .underlay_mtu
+        .or_default(|| Number(defaults::UNDERLAY_MTU))?
+        .0;
     Some(Topology {
         guard: guard::build(document, lists)?,
         anycast_vtep: anycast_vtep.into(),
@@ -36,6 +40,10 @@ pub(super) fn build(document: &Document, lists: AllLists) -> Option<Topology> {
         icmp_errors_per_second: document
             .icmp_errors_per_second
             .or_default(|| Number(defaults::ICMP_ERRORS_PER_SECOND))?
+            .0,
+        tcp_mss: document
+            .tcp_mss
+            .or_default(|| Number(defaults::tcp_mss(underlay_mtu, anycast_vtep.into())))?
             .0,
         gateways: document
             .gateways

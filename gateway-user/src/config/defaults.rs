@@ -1,7 +1,8 @@
 //! What a file may leave out. docs/topology.md describes these to users.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use gateway_common::{VXLAN_OVERHEAD_V4, VXLAN_OVERHEAD_V6};
 use ipnet::Ipv4Net;
 
 use super::{document::Vpc, list::Entries, topology::Mac};
@@ -11,6 +12,16 @@ use super::{document::Vpc, list::Entries, topology::Mac};
 pub(super) const ICMP_ERRORS_PER_SECOND: u32 = 1_000;
 /// MTU of the underlay, in bytes.
 pub(super) const UNDERLAY_MTU: u32 = 1500;
+
+/// The TCP segment that makes the longest packet which fits through the tunnel.
+pub(super) fn tcp_mss(underlay_mtu: u32, vtep: IpAddr) -> u32 {
+    const IPV4_AND_TCP: u32 = 20 + 20;
+    let overhead = match vtep {
+        IpAddr::V4(_) => VXLAN_OVERHEAD_V4,
+        IpAddr::V6(_) => VXLAN_OVERHEAD_V6,
+    };
+    underlay_mtu.saturating_sub(overhead + IPV4_AND_TCP)
+}
 
 /// The virtual router's address in a subnet: the first that a machine can have.
 pub(super) fn router(subnet: Ipv4Net) -> Ipv4Addr {

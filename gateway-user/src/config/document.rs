@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::{
     choice::{Affinity, Switch, Time},
     list::{List, OneOrMore},
-    number::{Anything, ErrorRate, Flows, Mtu, Port, Version, Vlan, Vni, Weight},
+    number::{Anything, ErrorRate, Flows, Mtu, Port, SegmentSize, Version, Vlan, Vni, Weight},
     problem::Problems,
     read::{At, Maybe, Must, Read, record},
     scalar::{Address, Interface, Listen, MacAddress, Name, Prefix, Scalar, Secret},
@@ -37,6 +37,10 @@ record! {
         /// ICMP errors that each CPU of a gateway sends at most in a second, 1000 if left
         /// out. 0: none, and then neither path MTU discovery nor traceroute work.
         icmp_errors_per_second: Maybe<ErrorRate>,
+        /// Largest TCP segment (MSS) that a SYN through a gateway may ask for over IPv4,
+        /// over IPv6 20 bytes less. If left out, as much as fits into a packet of
+        /// underlay_mtu through the tunnel. 0: SYNs stay as they are.
+        tcp_mss: Maybe<SegmentSize>,
         /// Gateway nodes.
         gateways: Must<List<Gateway, 1>>,
         /// Hosts that VMs run on.

@@ -28,6 +28,8 @@ pub(super) type Flows = Number<1_024, 16_777_216>;
 pub(super) type Mtu = Number<1, 0xffff>;
 /// ICMP errors a second.
 pub(super) type ErrorRate = Number<0, 1_000_000>;
+/// Bytes of TCP in a packet.
+pub(super) type SegmentSize = Number<0, 0xffff>;
 /// The version of the format.
 pub(super) type Version = Number<1, 1>;
 

@@ -17,6 +17,9 @@ pub struct Topology {
     pub seed: [u64; 2],
     /// ICMP errors that each CPU of a gateway sends at most in a second.
     pub icmp_errors_per_second: u32,
+    /// Largest TCP segment that a SYN over IPv4 may ask for, over IPv6 20 bytes less; 0:
+    /// any.
+    pub tcp_mss: u32,
     /// Gateway nodes. At least one.
     pub gateways: Vec<Gateway>,
     /// Hosts with VMs.

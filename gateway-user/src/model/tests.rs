@@ -28,6 +28,7 @@ fn topology() -> Topology {
         peerings: vec![],
         seed: [1, 2],
         icmp_errors_per_second: 1_000,
+        tcp_mss: 0,
         gateways: vec![Gateway {
             name: "gw1".into(),
             public: vec!["eth0".into()],

@@ -39,6 +39,7 @@ fn topology() -> Topology {
         peerings: vec![],
         seed: [0; 2],
         icmp_errors_per_second: 1_000,
+        tcp_mss: 0,
         gateways: vec![gateway("gw1", 11), gateway("gw2", 12)],
         hosts: vec![
             Host {

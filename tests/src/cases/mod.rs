@@ -17,6 +17,7 @@ mod limits;
 mod malformed;
 mod passed;
 mod refusals;
+mod segments;
 mod service;
 mod single_arm;
 pub mod site;
@@ -138,6 +139,7 @@ pub fn all() -> Vec<Case> {
         jumbo::cases(),
         limits::cases(),
         refusals::cases(),
+        segments::cases(),
         icmp_errors::cases(),
         single_arm::cases(),
         cuts::cases(),

@@ -48,7 +48,7 @@ fn answer(length: usize) -> Frame {
 }
 
 /// The gateway's own address tells a client.
-fn told(client: Ipv4Addr) -> Frame {
+pub(super) fn told(client: Ipv4Addr) -> Frame {
     told_from(to_border(), NODE, client)
 }
 

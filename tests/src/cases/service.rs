@@ -70,12 +70,12 @@ fn inbound() -> Vec<Case> {
                 to_vip()
                     .tcp(40_000, 443)
                     .syn()
-                    .tcp_options(&[2, 4, 5, 0xb4, 1, 3, 3, 7]),
+                    .tcp_options(&[2, 4, 5, 0x64, 1, 3, 3, 7]),
             )
             .reaches_one_of(web(|ip| {
                 ip.tcp(40_000, 8_443)
                     .syn()
-                    .tcp_options(&[2, 4, 5, 0xb4, 1, 3, 3, 7])
+                    .tcp_options(&[2, 4, 5, 0x64, 1, 3, 3, 7])
             }))],
         ),
         case(

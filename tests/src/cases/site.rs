@@ -114,6 +114,8 @@ pub const UNDERLAY_INDEX: u32 = 100;
 
 /// Longest IP packet on the public side.
 pub const PUBLIC_MTU: usize = 1_500;
+/// Largest TCP segment that a SYN may ask for.
+pub const MSS: u16 = 1_410;
 /// Longest inner IP packet that fits into the underlay's 1600 bytes.
 pub const TUNNEL_MTU: usize = 1_550;
 
@@ -125,7 +127,7 @@ pub enum Site {
     Usual,
     /// The border router's MAC is not known.
     NoUplink,
-    /// The gateway may send no ICMP errors.
+    /// The gateway may send no ICMP errors, and leaves SYNs as they are.
     NoErrors,
     /// The shop has a second subnet, and VPCs are peered.
     Peered,
@@ -164,7 +166,10 @@ impl Site {
         let (mut topology, mut reach) = (topology(), reachability());
         match self {
             Self::NoUplink => reach.uplinks[0].mac = None,
-            Self::NoErrors => topology.icmp_errors_per_second = 0,
+            Self::NoErrors => {
+                topology.icmp_errors_per_second = 0;
+                topology.tcp_mss = 0;
+            }
             Self::Peered => peer(&mut topology),
             Self::Tagged => tag(&mut topology, &mut reach),
             Self::Jumbo => {
@@ -386,6 +391,7 @@ pub fn topology() -> Topology {
         seed: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
         // No run sends so many in a second that some are held back.
         icmp_errors_per_second: 1_000_000,
+        tcp_mss: MSS.into(),
         gateways: vec![Gateway {
             name: "gw1".into(),
             public: vec!["public".into()],

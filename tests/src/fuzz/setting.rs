@@ -161,11 +161,13 @@ fn topology(random: &mut Rng) -> (Value, Vec<usize>) {
         }
     }
     let errors = [0, 10, 1_000_000][random.usize(..3)];
+    let segments = [0, 536, 1_410][random.usize(..3)];
     let mut file = json!({
         "version": 1,
         "anycast_vtep": "10.0.0.100",
         "secret": format!("{:032x}", random.u128(..)),
         "icmp_errors_per_second": errors,
+        "tcp_mss": segments,
         "gateways": gateways,
         "hosts": hosts,
         "vpcs": vpcs,

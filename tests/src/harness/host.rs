@@ -169,6 +169,10 @@ impl packet::Tables for HostTables {
         self.model.config.seed
     }
 
+    fn mss(&self) -> u32 {
+        self.model.config.mss
+    }
+
     fn anycast_vtep(&self, word: usize) -> u32 {
         self.model.config.anycast_vtep[word]
     }

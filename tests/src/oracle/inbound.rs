@@ -193,6 +193,7 @@ impl Oracle {
         packet.change(|packet| {
             packet.ttl -= 1;
             packet.destination = instance.ip;
+            packet.lower_mss(self.site.topology.tcp_mss as usize);
             adapt(packet);
         });
         frame.destination = instance.mac.0;

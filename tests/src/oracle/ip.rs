@@ -242,6 +242,26 @@ impl Packet {
         matches!(self.own, Own::V4 { fragment, .. } if fragment & 0x1fff != 0)
     }
 
+    /// Makes sure that a TCP SYN asks for no larger segments than this; 0 is any.
+    pub(super) fn lower_mss(&mut self, most: usize) {
+        const SYN: u8 = 2;
+        let is_tcp = self.protocol == protocol::TCP && !self.is_later_fragment();
+        if most == 0 || !is_tcp || self.body[13] & SYN == 0 {
+            return;
+        }
+        // The setting is for IPv4, whose header is 20 bytes shorter.
+        let most = most.saturating_sub(self.header_length() - 20) as u16;
+        let header = usize::from(self.body[12] >> 4) * 4;
+        if header > self.length - self.header_length() {
+            return;
+        }
+        // It is looked for in the first place only.
+        if header >= 24 && self.body[20..22] == [2, 4] {
+            let size = word(&self.body, 22).min(most);
+            self.body[22..24].copy_from_slice(&size.to_be_bytes());
+        }
+    }
+
     /// Source and destination port, where there are any.
     pub(super) fn ports(&self) -> Option<(u16, u16)> {
         let has_ports = matches!(self.protocol, protocol::TCP | protocol::UDP);

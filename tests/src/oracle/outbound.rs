@@ -163,6 +163,7 @@ impl Oracle {
         packet.change(|packet| {
             packet.ttl -= 1;
             packet.source = appearance.address;
+            packet.lower_mss(self.site.topology.tcp_mss as usize);
             adapt(packet);
         });
         frame.destination = link.next_hop;

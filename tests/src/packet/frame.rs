@@ -84,6 +84,8 @@ fields! {
     window(window: u16) => Tcp.window = window;
     /// TCP acknowledgment number.
     acknowledgment(acknowledgment: u32) => Tcp.acknowledgment = acknowledgment;
+    /// The TCP segment accepts a connection.
+    syn_ack() => Tcp.flags = 0x12;
     /// TCP options; a multiple of four bytes.
     tcp_options(options: &[u8]) => Tcp.options = options.to_vec();
     /// TCP sequence number.

@@ -183,6 +183,7 @@ fn a_public_address_makes_its_family_wanted() {
         peerings: vec![],
         seed: [0; 2],
         icmp_errors_per_second: 1_000,
+        tcp_mss: 0,
         gateways: ["gw1", "gw2"]
             .map(|name| Gateway {
                 name: name.into(),
