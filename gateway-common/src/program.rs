@@ -84,7 +84,10 @@ macro_rules! steps {
             /// Whether the packet came from the public network.
             #[inline(always)]
             pub const fn is_public(self) -> bool {
-                matches!(self, Self::PublicFull | Self::PublicIcmp | Self::PublicRefuse)
+                matches!(
+                    self,
+                    Self::PublicFull | Self::PublicGuard | Self::PublicIcmp | Self::PublicRefuse
+                )
             }
 
             /// The step's program.
@@ -129,4 +132,18 @@ pub enum Note {
 impl Note {
     /// Words in the per-CPU record.
     pub const COUNT: usize = 16;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A step that does not say so would send a frame of a VLAN without its tag.
+    #[test]
+    fn steps_know_their_side() {
+        for step in Step::ALL {
+            let is_public = step.program().v4.starts_with("public_");
+            assert_eq!(step.is_public(), is_public, "{step:?}");
+        }
+    }
 }
