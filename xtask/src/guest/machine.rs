@@ -62,7 +62,7 @@ const COMPUTER: [&str; 13] = [
     "-smp",
     "1",
     "-m",
-    "1024",
+    "3072",
     "-device",
     "isa-debug-exit,iobase=0x501,iosize=1",
 ];
