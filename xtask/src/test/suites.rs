@@ -21,7 +21,7 @@ use crate::{guest::Machine, process, ui};
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Nor does a guest, emulation and boot included.
-const GUEST_LIMIT: Duration = Duration::from_secs(300);
+const GUEST_LIMIT: Duration = Duration::from_secs(1_200);
 
 /// One test program.
 #[derive(Debug, PartialEq, Eq)]
