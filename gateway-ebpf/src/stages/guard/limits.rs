@@ -4,7 +4,7 @@
 //! eviction: a flood from a million addresses writes to the same memory as ten do, and
 //! cannot push out the meter of a source that is over its limit, as it would in an LRU.
 
-use gateway_common::{Guard, Reason};
+use gateway_common::{Guard, Limit, Reason};
 
 use crate::{
     meter,
@@ -18,26 +18,30 @@ const FLOWS: usize = 1;
 #[inline(always)]
 pub(super) fn source_packets<T: Tables>(tables: &T, source: u64) -> Result<(), Exit> {
     let limits = tables.guard_limits(0).ok_or(Reason::Internal)?;
-    let Some([first, second]) = meters(tables, source) else {
-        return Err(Reason::Internal.into());
-    };
-    let levels = [&first[PACKETS], &second[PACKETS]];
-    match meter::take_shared(&limits.packets, tables.now(), levels) {
-        true => Ok(()),
-        false => Err(Reason::RateSource.into()),
-    }
+    of_source(tables, source, PACKETS, &limits.packets, Reason::RateSource)
 }
 
 #[inline(always)]
 pub(super) fn source_flows<T: Tables>(tables: &T, source: u64) -> Result<(), Exit> {
     let limits = tables.guard_limits(0).ok_or(Reason::Internal)?;
+    of_source(tables, source, FLOWS, &limits.flows, Reason::FlowsSource)
+}
+
+/// One more of what a word of the source's meters counts.
+#[inline(always)]
+fn of_source<T: Tables>(
+    tables: &T,
+    source: u64,
+    word: usize,
+    limit: &Limit,
+    exceeded: Reason,
+) -> Result<(), Exit> {
     let Some([first, second]) = meters(tables, source) else {
         return Err(Reason::Internal.into());
     };
-    let levels = [&first[FLOWS], &second[FLOWS]];
-    match meter::take_shared(&limits.flows, tables.now(), levels) {
+    match meter::take_shared(limit, tables.now(), [&first[word], &second[word]]) {
         true => Ok(()),
-        false => Err(Reason::FlowsSource.into()),
+        false => Err(exceeded.into()),
     }
 }
 
