@@ -285,11 +285,7 @@ impl Datapath {
 
     /// Traffic by backend index, summed over all CPUs.
     pub fn counters(&self) -> Result<Vec<Counter>> {
-        let mut counters = Vec::new();
-        for per_cpu in self.counters.iter() {
-            counters.push(sum(per_cpu?.iter()));
-        }
-        Ok(counters)
+        sums(&self.counters)
     }
 
     /// Traffic of one backend.
@@ -310,11 +306,7 @@ impl Datapath {
     /// Packets from (out) and to (in) instances that were routed inside, by index of
     /// the VPC, summed over all CPUs.
     pub fn routed(&self) -> Result<Vec<Counter>> {
-        let mut counters = Vec::new();
-        for per_cpu in self.routed.iter() {
-            counters.push(sum(per_cpu?.iter()));
-        }
-        Ok(counters)
+        sums(&self.routed)
     }
 
     /// Exits by reason, in the order of [`Reason::ALL`], summed over all CPUs.
@@ -524,6 +516,14 @@ fn clear(counters: &mut PerCpuArray<MapData, [u64; 4]>, index: u32) -> Result<()
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
     let zeros = PerCpuValues::try_from(vec![[0; 4]; cpus])?;
     Ok(counters.set(index, zeros, 0)?)
+}
+
+/// Every counter of a map, summed over all CPUs.
+fn sums(counters: &PerCpuArray<MapData, [u64; 4]>) -> Result<Vec<Counter>> {
+    counters
+        .iter()
+        .map(|per_cpu| Ok(sum(per_cpu?.iter())))
+        .collect()
 }
 
 /// Sums per-CPU records of words.
