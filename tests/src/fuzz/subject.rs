@@ -3,11 +3,10 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    process::Command,
     sync::{Mutex, PoisonError},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use aya::programs::{TestRun, TestRunOptions};
 use gateway_common::{Counter, Reason, ReasonCount};
 use lingyun::{
@@ -18,7 +17,7 @@ use lingyun::{
 use super::Arrival;
 use crate::{
     cases::Program,
-    harness::{Action, Host, object_path},
+    harness::{self, Action, Host, object_path},
 };
 
 /// Headroom of a frame in a test run.
@@ -169,31 +168,20 @@ fn load(object: &[u8], pins: &Path, tables: &Tables) -> Result<Datapath> {
         pin_dir: pins.into(),
     };
     for &index in &tables.ports {
-        make_device(index)?;
+        provide_device(index)?;
     }
     Datapath::load(&options, tables)
 }
 
 /// Makes sure that our network namespace has a device with this index to redirect to.
-fn make_device(index: u32) -> Result<()> {
+fn provide_device(index: u32) -> Result<()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let devices = nix::net::if_::if_nameindex().context("cannot list the devices")?;
     if index == 0 || devices.iter().any(|device| device.index() == index) {
         return Ok(());
     }
-    let (name, index) = (format!("fuzz{index}"), index.to_string());
-    let output = Command::new("ip")
-        .args(["link", "add", &name, "index", &index, "type", "veth"])
-        .output()
-        .context("cannot run `ip`")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "cannot make a veth device: {}",
-        said.trim()
-    );
-    Ok(())
+    harness::make_device(&format!("fuzz{index}"), index)
 }
 
 impl Subject for KernelSubject {

@@ -53,10 +53,14 @@ pub fn unavailable() -> Option<String> {
 fn own_network() -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
         .context("cannot make a network namespace")?;
-    let index = UNDERLAY_INDEX.to_string();
-    let veth = ["link", "add", "underlay", "index", &index, "type", "veth"];
+    make_device("underlay", UNDERLAY_INDEX)
+}
+
+/// Makes a veth device with this index in our network namespace.
+pub(crate) fn make_device(name: &str, index: u32) -> Result<()> {
+    let index = index.to_string();
     let output = Command::new("ip")
-        .args(veth)
+        .args(["link", "add", name, "index", &index, "type", "veth"])
         .output()
         .context("cannot run `ip`")?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -11,6 +11,7 @@ use gateway_common::{Counter, Reason, ReasonCount};
 use crate::cases::{Case, Step};
 
 pub use host::{Host, HostTables};
+pub(crate) use kernel::make_device;
 pub use kernel::{Kernel, is_guest, object_path, unavailable};
 
 /// Where a packet went.
