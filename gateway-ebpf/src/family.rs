@@ -40,6 +40,9 @@ impl Side {
     }
 }
 
+/// TTL or hop limit of the packets that we begin.
+pub const OWN_TTL: u8 = 64;
+
 /// An IP version.
 pub trait Family: Copy + Debug + Eq + 'static {
     /// An address as it lies in the packet, in native words.
@@ -112,14 +115,14 @@ pub trait Family: Copy + Debug + Eq + 'static {
         delta: u16,
     ) -> Result<(), Reason>;
 
-    /// Turns the header of the packet at `at` into that of an answer of ours with
-    /// `payload` bytes of `protocol` right behind it: addresses swapped, all else as in
-    /// a packet that we begin.
-    fn answer<P: Packet>(
+    /// Writes the header of a packet that we begin at `at`, in front of `payload` bytes of
+    /// `protocol`, with DSCP and ECN `tos`.
+    fn write<P: Packet>(
         packet: &mut P,
         at: usize,
-        payload: u16,
-        protocol: u8,
+        source_destination: (Self::Address, Self::Address),
+        protocol_tos: (u8, u8),
+        payload: usize,
     ) -> Result<(), Reason>;
 
     /// Swaps source and destination of the packet at `at` and sets its TTL: an answer.

@@ -14,9 +14,6 @@ use crate::{
 /// Type and code of an ICMP message.
 type Kind = (u8, u8);
 
-/// TTL or hop limit of the errors that we send.
-const TTL: u8 = 64;
-
 /// A family's ICMP errors.
 pub trait Errors: Family {
     /// "Fragmentation needed" or "packet too big"; the MTU fills the second word of the
@@ -47,15 +44,6 @@ pub trait Errors: Family {
 
     /// An interface's own address, if it has one.
     fn address_of(interface: &Interface) -> Option<Self::Address>;
-
-    /// Writes a new IP header at `at` in front of `payload` bytes of ICMP.
-    fn write<P: Packet>(
-        packet: &mut P,
-        at: usize,
-        source: Self::Address,
-        destination: Self::Address,
-        payload: usize,
-    ) -> Result<(), Reason>;
 
     /// What the addresses add to an ICMP checksum over `payload` bytes.
     fn covered(source: Self::Address, destination: Self::Address, payload: usize) -> u16;
@@ -115,38 +103,6 @@ impl Errors for V4 {
         (address != 0).then_some(address)
     }
 
-    /// Atomic: with don't-fragment set the ID may be 0 (RFC 6864, section 4.1).
-    #[inline(always)]
-    fn write<P: Packet>(
-        packet: &mut P,
-        at: usize,
-        source: u32,
-        destination: u32,
-        payload: usize,
-    ) -> Result<(), Reason> {
-        let length = ((Ipv4::LEN + payload) as u16).to_be();
-        let ip = packet.need_mut::<Ipv4>(at)?;
-        ip.version_ihl = Ipv4::VERSION_IHL;
-        ip.tos = Self::TOS;
-        ip.length = length;
-        ip.id = 0;
-        ip.fragment = Ipv4::DONT_FRAGMENT;
-        ip.ttl = TTL;
-        ip.protocol = Ipv4::ICMP;
-        ip.source = source;
-        ip.destination = destination;
-        let fixed = const {
-            u16::from_ne_bytes([Ipv4::VERSION_IHL, Self::TOS]) as u32
-                + Ipv4::DONT_FRAGMENT as u32
-                + u16::from_ne_bytes([TTL, Ipv4::ICMP]) as u32
-        };
-        let [a, b] = checksum::halves(source);
-        let [c, d] = checksum::halves(destination);
-        let sum = fixed + length as u32 + a as u32 + b as u32 + c as u32 + d as u32;
-        ip.checksum = !checksum::fold(sum);
-        Ok(())
-    }
-
     #[inline(always)]
     fn covered(_: u32, _: u32, _: usize) -> u16 {
         0
@@ -203,24 +159,6 @@ impl Errors for V6 {
     fn address_of(interface: &Interface) -> Option<[u64; 2]> {
         let [a, b] = Self::address(&interface.v6);
         (a | b != 0).then_some([a, b])
-    }
-
-    #[inline(always)]
-    fn write<P: Packet>(
-        packet: &mut P,
-        at: usize,
-        source: [u64; 2],
-        destination: [u64; 2],
-        payload: usize,
-    ) -> Result<(), Reason> {
-        let ip = packet.need_mut::<Ipv6>(at)?;
-        ip.version_class_flow = (6 << 28 | (Self::TOS as u32) << 20).to_be();
-        ip.payload_length = (payload as u16).to_be();
-        ip.next_header = Ipv6::ICMP;
-        ip.hop_limit = TTL;
-        (ip.source[0], ip.source[1]) = (source[0], source[1]);
-        (ip.destination[0], ip.destination[1]) = (destination[0], destination[1]);
-        Ok(())
     }
 
     /// The pseudo header of RFC 8200, section 8.1.

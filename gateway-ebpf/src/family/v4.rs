@@ -2,7 +2,7 @@
 
 use gateway_common::{Address, Endpoint, EndpointKey, Hull, InstanceKey, Reason, Reference};
 
-use super::{Family, Side};
+use super::{Family, OWN_TTL, Side};
 use crate::{
     bucket, checksum, hash,
     headers::{Ethernet, Icmp, Ipv4},
@@ -135,32 +135,31 @@ impl Family for V4 {
         Ok(())
     }
 
-    /// With don't-fragment set the ID may be 0 (RFC 6864, section 4.1).
+    /// Atomic: with don't-fragment set the ID may be 0 (RFC 6864, section 4.1).
     #[inline(always)]
-    fn answer<P: Packet>(
+    fn write<P: Packet>(
         packet: &mut P,
         at: usize,
-        payload: u16,
-        protocol: u8,
+        (source, destination): (u32, u32),
+        (protocol, tos): (u8, u8),
+        payload: usize,
     ) -> Result<(), Reason> {
-        const TTL: u8 = 64;
+        let length = ((Ipv4::LEN + payload) as u16).to_be();
         let ip = packet.need_mut::<Ipv4>(at)?;
-        let (source, destination) = (ip.destination, ip.source);
-        let length = (Ipv4::LEN as u16 + payload).to_be();
-        let ([a, b], [c, d]) = (checksum::halves(source), checksum::halves(destination));
-        let first = u16::from_ne_bytes([Ipv4::VERSION_IHL, 0]);
-        let fourth = u16::from_ne_bytes([TTL, protocol]);
-        let words = [first, length, Ipv4::DONT_FRAGMENT, fourth, a, b, c, d];
         ip.version_ihl = Ipv4::VERSION_IHL;
-        ip.tos = 0;
+        ip.tos = tos;
         ip.length = length;
         ip.id = 0;
         ip.fragment = Ipv4::DONT_FRAGMENT;
-        ip.ttl = TTL;
+        ip.ttl = OWN_TTL;
         ip.protocol = protocol;
-        ip.checksum = !checksum::delta(&[], &words);
         ip.source = source;
         ip.destination = destination;
+        let ([a, b], [c, d]) = (checksum::halves(source), checksum::halves(destination));
+        let first = u16::from_ne_bytes([Ipv4::VERSION_IHL, tos]);
+        let fifth = u16::from_ne_bytes([OWN_TTL, protocol]);
+        let words = [first, length, Ipv4::DONT_FRAGMENT, fifth, a, b, c, d];
+        ip.checksum = !checksum::delta(&[], &words);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use gateway_common::{Address, Endpoint, EndpointKey, Hull, Reason, Reference, WideSlot};
 
-use super::{Family, Side};
+use super::{Family, OWN_TTL, Side};
 use crate::{
     bucket, hash,
     headers::{Ethernet, Icmp, Ipv6},
@@ -149,17 +149,20 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn answer<P: Packet>(
+    fn write<P: Packet>(
         packet: &mut P,
         at: usize,
-        payload: u16,
-        protocol: u8,
+        (source, destination): ([u64; 2], [u64; 2]),
+        (protocol, tos): (u8, u8),
+        payload: usize,
     ) -> Result<(), Reason> {
-        Self::turn_round(packet, at, 64)?;
         let ip = packet.need_mut::<Ipv6>(at)?;
-        ip.version_class_flow = (6_u32 << 28).to_be();
-        ip.payload_length = payload.to_be();
+        ip.version_class_flow = (6 << 28 | (tos as u32) << 20).to_be();
+        ip.payload_length = (payload as u16).to_be();
         ip.next_header = protocol;
+        ip.hop_limit = OWN_TTL;
+        (ip.source[0], ip.source[1]) = (source[0], source[1]);
+        (ip.destination[0], ip.destination[1]) = (destination[0], destination[1]);
         Ok(())
     }
 

@@ -1,18 +1,15 @@
 //! What the gateway answers by itself, outside and inside VXLAN: ARP and echo.
 
-use gateway_common::{MAX_INTERFACES, Reason, macs};
+use gateway_common::{Reason, macs};
 
-use super::{parse::Flow, source, vlan, vxlan::Opened};
+use super::{arrival, parse::Flow, source, vlan, vxlan::Opened};
 use crate::{
     IP, checksum,
-    family::{Family, V4},
+    family::{Family, OWN_TTL, V4},
     headers::{Arp, Ethernet, Icmp},
     outer::Outer,
     packet::{Packet, Tables},
 };
-
-/// TTL or hop limit of our own packets.
-const TTL: u8 = 64;
 
 /// Answers an ARP request for a public address of ours; other ARP is the kernel's.
 #[inline(always)]
@@ -24,7 +21,8 @@ pub fn arp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Reason, R
         return Err(Reason::NotIp);
     }
     let vlan = vlan::of_arrival(tables);
-    let mac = own_mac(tables, packet.ingress(), vlan).ok_or(Reason::NotIp)?;
+    let interface = arrival::interface(tables, packet.ingress(), vlan);
+    let mac = interface.ok_or(Reason::NotIp)?.mac;
     arp_reply(packet, 0, mac)?;
     Ok(Reason::ArpReply)
 }
@@ -93,20 +91,6 @@ fn arp_reply<P: Packet>(packet: &mut P, at: usize, mac: [u8; 6]) -> Result<(), R
     Ok(())
 }
 
-/// MAC of the interface, or of the VLAN on it, that a frame came in by.
-#[inline(always)]
-fn own_mac<T: Tables>(tables: &T, ifindex: u32, vlan: u16) -> Option<[u8; 6]> {
-    let mut slot = 0;
-    while slot < MAX_INTERFACES {
-        let interface = tables.interface(slot)?;
-        if interface.ifindex == ifindex && interface.vlan == vlan {
-            return Some(interface.mac);
-        }
-        slot += 1;
-    }
-    None
-}
-
 /// Turns the echo request in the IP packet at `at` into its reply.
 #[inline(always)]
 fn echo_reply<F: Family, P: Packet>(
@@ -123,7 +107,7 @@ fn echo_reply<F: Family, P: Packet>(
     let reply = u16::from_ne_bytes([F::ECHO_REPLY, 0]);
     let delta = checksum::delta(&[request], &[reply]);
     icmp.checksum = checksum::update_nonzero(icmp.checksum, delta);
-    F::turn_round(packet, at, TTL)?;
+    F::turn_round(packet, at, OWN_TTL)?;
     packet.need_mut::<Ethernet>(at - Ethernet::LEN)?.swap_macs();
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One step of a packet's way per file.
 
 pub mod answer;
+pub mod arrival;
 pub mod balance;
 pub mod endpoint;
 pub mod guard;

@@ -4,9 +4,9 @@
 //! The answer is made of the frame itself: the end is cut off, headers come in front,
 //! and the refused packet becomes what they quote.
 
-use gateway_common::{MAX_INTERFACES, Note, Reason};
+use gateway_common::{Note, Reason};
 
-use super::{limit, parse::Flow, source, vlan, vxlan::Opened};
+use super::{arrival, limit, parse::Flow, source, vlan, vxlan::Opened};
 use crate::{
     IP, checksum,
     family::Errors,
@@ -66,8 +66,10 @@ pub fn outside<F: Errors, P: Packet, T: Tables>(
     let flow = F::parse(packet, IP)?;
     let refusal = may_answer(packet, IP, tables, &flow)?;
     let quote = Quote::cut(packet, IP, &flow)?;
-    let own = own_address::<F, T>(tables, packet.ingress(), vlan::of_arrival(tables));
-    let from = own.unwrap_or(flow.destination);
+    let interface = arrival::interface(tables, packet.ingress(), vlan::of_arrival(tables));
+    let from = interface
+        .and_then(F::address_of)
+        .unwrap_or(flow.destination);
     tell(packet, IP, &flow, from, (refusal, quote))?;
     Ok(refusal.sent())
 }
@@ -116,20 +118,6 @@ fn may_answer<F: Errors, P: Packet, T: Tables>(
     }
 }
 
-/// Our own address at the interface, or the VLAN on it, that a packet came in by.
-#[inline(always)]
-fn own_address<F: Errors, T: Tables>(tables: &T, ifindex: u32, vlan: u16) -> Option<F::Address> {
-    let mut slot = 0;
-    while slot < MAX_INTERFACES {
-        let interface = tables.interface(slot)?;
-        if interface.ifindex == ifindex && interface.vlan == vlan {
-            return F::address_of(interface);
-        }
-        slot += 1;
-    }
-    None
-}
-
 /// What an error quotes of the refused packet.
 #[derive(Clone, Copy)]
 struct Quote {
@@ -168,7 +156,7 @@ fn tell<F: Errors, P: Packet>(
     close_up(packet, at, gap)?;
     packet.need_mut::<Ethernet>(at - Ethernet::LEN)?.swap_macs();
     let payload = Icmp::LEN + quote.length;
-    F::write(packet, at, from, flow.source, payload)?;
+    F::write(packet, at, (from, flow.source), (F::ICMP, F::TOS), payload)?;
     let (kind, code) = match refusal.reason {
         Reason::TtlExceeded => F::TIME_EXCEEDED,
         _ => F::TOO_BIG,

@@ -1,8 +1,9 @@
 //! 802.1Q on the public side: the tag goes before the other stages look, and comes back
 //! on what is answered or passed. What leaves by a VLAN gets its tag from the next hop.
 
-use gateway_common::{MAX_INTERFACES, Note, Outcome, Reason};
+use gateway_common::{Note, Outcome, Reason};
 
+use super::arrival;
 use crate::{
     headers::{Ethernet, Tagged},
     packet::{Packet, Tables, Verdict},
@@ -26,7 +27,7 @@ pub fn take_off<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<(), 
         _ => return Err(Reason::Untagged),
     }
     let tag = packet.need::<Tagged>(0)?.control;
-    if !is_ours(tables, packet.ingress(), tag & IDENTIFIER) {
+    if arrival::interface(tables, packet.ingress(), tag & IDENTIFIER).is_none() {
         return Err(Reason::VlanTagged);
     }
     let macs = packet.need::<Ethernet>(0)?.macs;
@@ -78,20 +79,4 @@ pub fn bytes_taken_off<T: Tables>(tables: &T, is_public: bool) -> usize {
         true => Tagged::TAG,
         false => 0,
     }
-}
-
-#[inline(always)]
-fn is_ours<T: Tables>(tables: &T, ifindex: u32, vlan: u16) -> bool {
-    let mut slot = 0;
-    while slot < MAX_INTERFACES {
-        match tables.interface(slot) {
-            Some(interface) if interface.ifindex == ifindex && interface.vlan == vlan => {
-                return true;
-            }
-            Some(_) => {}
-            None => return false,
-        }
-        slot += 1;
-    }
-    false
 }

@@ -85,7 +85,8 @@ pub(super) fn send<F: Family, P: Packet, T: Tables>(
     tcp.window = 0;
     tcp.checksum = !fold(sum);
     tcp.urgent = 0;
-    F::answer(packet, IP, Tcp::LEN as u16, Ipv4::TCP)?;
+    let ends = (flow.destination, flow.source);
+    F::write(packet, IP, ends, (Ipv4::TCP, 0), Tcp::LEN)?;
     packet.need_mut::<Ethernet>(0)?.swap_macs();
     let length = IP + F::LEN + Tcp::LEN;
     shorten(packet, length)?;
