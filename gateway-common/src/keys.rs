@@ -48,6 +48,23 @@ pub struct WideSlot {
 impl WideSlot {
     /// Scope of public addresses. No VXLAN header has it: its last byte is reserved.
     pub const PUBLIC: u32 = u32::from_ne_bytes([0, 0, 0, 1]);
+
+    /// Set in the scope of a VPC's MACs, in the byte that a VXLAN header reserves.
+    const LINK: u32 = u32::from_ne_bytes([0, 0, 0, 2]);
+
+    /// Scope of the MACs of a VPC's instances: neighbour discovery speaks from
+    /// addresses that are made up on the spot, and the MAC tells whose they are.
+    /// `vni` is the last word of the VXLAN header.
+    #[inline(always)]
+    pub const fn link(vni: u32) -> u32 {
+        vni & VNI_MASK | Self::LINK
+    }
+
+    /// A MAC in place of an address.
+    pub const fn mac([a, b, c, d, e, f]: [u8; 6]) -> Address {
+        let [low, high] = [[a, b, c, d], [e, f, 0, 0]];
+        [u32::from_ne_bytes(low), u32::from_ne_bytes(high), 0, 0]
+    }
 }
 
 /// One cache line of the table of IPv6 addresses.

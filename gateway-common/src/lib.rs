@@ -102,9 +102,12 @@ pub mod map {
     pub const CONFIG: &str = "CONFIG";
 }
 
-/// Slots of the uplink table: the flow hash picks one, the agent fills them with
-/// the usable next hops in turn.
+/// Slots of the uplink table for one family: the flow hash picks one, the agent fills
+/// them with the usable next hops in turn. IPv4's come first, then IPv6's.
 pub const UPLINK_SLOTS: u32 = 16;
+
+/// Slots of the uplink table for both families.
+pub const ALL_UPLINK_SLOTS: u32 = 2 * UPLINK_SLOTS;
 
 /// Most interfaces that one gateway can own; a VLAN on an interface counts as one.
 pub const MAX_INTERFACES: u32 = 8;

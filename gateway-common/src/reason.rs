@@ -60,8 +60,10 @@ reasons! {
     Passed L2Multicast "l2_multicast" "Ethernet broadcast or multicast other than an ARP request.";
     Passed NotVxlan "not_vxlan" "Underlay traffic to a VTEP address that is not VXLAN: BGP, BFD, SSH, ICMP.";
     Answered ArpReply "arp_reply" "ARP request for a public address, answered.";
+    Answered NeighbourReply "neighbour_reply" "Neighbour solicitation for a public IPv6 address, answered.";
     Answered EchoReply "echo_reply" "ICMP echo request to a VIP, answered.";
     Answered InnerArpReply "inner_arp_reply" "ARP request for a virtual router, answered inside VXLAN.";
+    Answered InnerNeighbourReply "inner_neighbour_reply" "Neighbour solicitation for a virtual router, answered inside VXLAN.";
     Answered InnerEchoReply "inner_echo_reply" "ICMP echo request to a virtual router, answered inside VXLAN.";
     Answered SentTooBig "sent_too_big" "The packet does not fit into the next link after the push or pop; its sender was told the MTU.";
     Answered SentTimeExceeded "sent_time_exceeded" "The TTL would reach 0; the sender was told, as traceroute expects.";
@@ -69,7 +71,8 @@ reasons! {
     Dropped IpVersion "ip_version" "The IP version does not fit the EtherType.";
     Dropped IpHeaderLength "ip_header_length" "The IPv4 header length is below 20 bytes.";
     Dropped IpOptions "ip_options" "IPv4 options on a packet for one of our addresses.";
-    Dropped ExtensionHeader "extension_header" "IPv6 extension headers on a packet for one of our addresses.";
+    Dropped ExtensionHeader "extension_header" "IPv6 extension headers that are too many, too long, in the wrong place or of a kind that the gateway does not know.";
+    Dropped RoutingHeader "routing_header" "An IPv6 routing header with segments left: the destination is not where the packet goes (RFC 5095).";
     Dropped Fragment "fragment" "A fragment that the translation cannot place: ports are in the first one only.";
     Dropped TtlExceeded "ttl_exceeded" "The TTL would reach 0, in a packet that no error may answer: an ICMP error, a later fragment, no single sender.";
     Dropped TtlExceededLimited "ttl_exceeded_limited" "The TTL would reach 0; the sender was not told, since errors are limited (icmp_errors_per_second).";
@@ -90,6 +93,8 @@ reasons! {
     Dropped InnerNotForRouter "inner_not_for_router" "The inner frame's destination MAC is not the virtual router's.";
     Dropped InnerNotIp "inner_not_ip" "The inner frame is neither IP nor ARP.";
     Dropped InnerArpOther "inner_arp_other" "ARP inside VXLAN that is not a request for the virtual router.";
+    Dropped NeighbourInvalid "neighbour_invalid" "Neighbour discovery for one of our addresses that RFC 4861 tells to discard, or that is no solicitation.";
+    Dropped InnerNeighbourOther "inner_neighbour_other" "Neighbour discovery inside VXLAN that is not a solicitation of the virtual router.";
     Dropped NoReverse "no_reverse" "No service, floating IP or route for what the instance sends: a private address never leaves.";
     Dropped InsideRoute "inside_route" "The inner destination lies inside the VPC or one of its peers, and nobody has it.";
     Answered ChallengeSent "challenge_sent" "SYN of an unknown source while the service's challenge is on: answered with a number to return.";

@@ -73,17 +73,24 @@ pub struct Tunnel {
     pub source: Address,
     /// Outer destination: the host's VTEP.
     pub destination: Address,
-    /// Folded one's complement sum of the outer IPv4 header with length and TOS 0.
+    /// Folded one's complement sum of what never changes: over IPv4, of the outer IP
+    /// header with length and TOS 0; over IPv6, of the pseudo header with length 0, the
+    /// UDP destination port and the flags of VXLAN.
     pub checksum: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// See `FLAG_*`.
+    pub flags: u16,
     /// Index into `PORTS`; 0 while the next hop is not resolved.
     pub port: u32,
     /// Zero.
     pub reserved2: [u8; 8],
 }
 
-/// An instance (VM) or the virtual router of a subnet.
+impl Tunnel {
+    /// Over IPv6: the outer UDP header has a checksum. Without it, it has 0.
+    pub const FLAG_UDP_CHECKSUM: u16 = 1;
+}
+
+/// An instance (VM) at one of its addresses, or the virtual router of a subnet.
 #[repr(C, align(64))]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

@@ -6,6 +6,8 @@
 
 use gateway_common::{BUCKET_SLOTS, Bucket, WIDE_SLOTS, WideBucket};
 
+use crate::hash;
+
 const K1: u64 = 0x9e37_79b9_7f4a_7c15;
 const K2: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
@@ -46,8 +48,11 @@ fn scan(bucket: &Bucket, key: u64) -> Option<u64> {
 
 /// The two places where an IPv6 address of a scope may lie.
 #[inline(always)]
-pub const fn wide_places(scope: u32, [a, b]: [u64; 2]) -> [u32; 2] {
-    places((a ^ scope as u64).wrapping_mul(K1).rotate_left(32) ^ b)
+pub const fn wide_places(scope: u32, address: [u64; 2]) -> [u32; 2] {
+    // Addresses differ in their last bytes, which lie in the word's upper end: a product
+    // alone would never bring these down.
+    let mixed = hash::mix(scope as u64, address);
+    places(mixed ^ mixed >> 32)
 }
 
 /// The value of an IPv6 address in a scope.

@@ -85,6 +85,15 @@ impl Packet for Buffer {
         Ok(())
     }
 
+    fn lengthen(&mut self, bytes: usize) -> Result<(), Reason> {
+        let is_one = self.end_of_first == self.bytes.len();
+        self.bytes.resize(self.bytes.len() + bytes, 0);
+        if is_one {
+            self.end_of_first = self.bytes.len();
+        }
+        Ok(())
+    }
+
     /// Like `bpf_xdp_adjust_head`, keeps at least an Ethernet header.
     fn pop(&mut self, bytes: usize) -> Result<(), Reason> {
         if self.len() < bytes + Ethernet::LEN {

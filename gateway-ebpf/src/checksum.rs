@@ -20,6 +20,12 @@ pub const fn fold_wide(sum: u64) -> u16 {
     fold(sum as u32)
 }
 
+/// A word of eight bytes as the sum of its halves, which leaves room for carries.
+#[inline(always)]
+pub const fn wide(word: u64) -> u64 {
+    (word & 0xffff_ffff) + (word >> 32)
+}
+
 /// The checksum after a change whose delta is known (RFC 1624, eqn. 3).
 #[inline(always)]
 pub const fn update(checksum: u16, delta: u16) -> u16 {

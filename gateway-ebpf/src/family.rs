@@ -4,6 +4,7 @@
 //! compile time, so IPv4 pays nothing for IPv6.
 
 mod errors;
+mod extensions;
 mod v4;
 mod v6;
 
@@ -62,6 +63,10 @@ pub trait Family: Copy + Debug + Eq + 'static {
     const ECHO_REPLY: u8;
     /// Whether its ICMP checksum covers the addresses (RFC 4443, section 2.3).
     const ICMP_COVERS_ADDRESSES: bool;
+    /// Whether it finds its neighbours by its ICMP (RFC 4861).
+    const ICMP_FINDS_NEIGHBOURS: bool;
+    /// First slot of its next hops on the public side.
+    const UPLINKS: u32;
 
     /// An address from a table.
     fn address(words: &Address) -> Self::Address;
@@ -74,6 +79,10 @@ pub trait Family: Copy + Debug + Eq + 'static {
 
     /// The flow of the packet at `at`, every length checked.
     fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason>;
+
+    /// The same for the frequent packets: [`Reason::ExtensionHeader`] for any that
+    /// has something between its header and layer 4.
+    fn parse_plain<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason>;
 
     /// Destination of the packet at `at` if its header tells one, whatever else may
     /// be wrong with it.
@@ -96,6 +105,9 @@ pub trait Family: Copy + Debug + Eq + 'static {
 
     /// Whether an address may be inside.
     fn is_inside(hull: &Hull, address: Self::Address) -> bool;
+
+    /// Whether no router forwards to an address, so that nobody but the link's has it.
+    fn is_never_routed(address: Self::Address) -> bool;
 
     /// An address as a number whose low bits differ where addresses do, for the filter
     /// of public addresses.
@@ -124,6 +136,13 @@ pub trait Family: Copy + Debug + Eq + 'static {
         protocol_tos: (u8, u8),
         payload: usize,
     ) -> Result<(), Reason>;
+
+    /// Folded sum of the flow's whole packet at `at`, if its own checksums tell: they
+    /// make layer 4 and its pseudo header sum up to nothing.
+    ///
+    /// Not for fragments, nor with extension headers.
+    fn sum_by_checksums<P: Packet>(packet: &P, at: usize, flow: &Flow<Self>)
+    -> Result<u16, Reason>;
 
     /// Swaps source and destination of the packet at `at` and sets its TTL: an answer.
     fn turn_round<P: Packet>(packet: &mut P, at: usize, ttl: u8) -> Result<(), Reason>;

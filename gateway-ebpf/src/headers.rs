@@ -43,9 +43,14 @@ impl Ethernet {
     /// Sends the frame back to where it came from.
     #[inline(always)]
     pub fn swap_macs(&mut self) {
-        let [a, b, c] = self.macs;
+        self.set_macs(&Self::swapped(self.macs));
+    }
+
+    /// A pair of MACs with source and destination in each other's place.
+    #[inline(always)]
+    pub const fn swapped([a, b, c]: Macs) -> Macs {
         // Six bytes each, so the halves of the words change places too.
-        self.set_macs(&[b >> 16 | c << 16, c >> 16 | a << 16, a >> 16 | b << 16]);
+        [b >> 16 | c << 16, c >> 16 | a << 16, a >> 16 | b << 16]
     }
 
     /// IPv4.
@@ -156,14 +161,43 @@ impl Ipv6 {
     /// Longest payload for which lengths of whole packets fit into 16 bits.
     pub const LONGEST_PAYLOAD: usize = u16::MAX as usize - Self::LEN;
 
+    /// Hop-by-hop options.
+    pub const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
+    /// Routing header.
+    pub const ROUTING: u8 = IpProto::Ipv6Route as u8;
+    /// Fragment header.
+    pub const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
+    /// Authentication header.
+    pub const AUTHENTICATION: u8 = IpProto::Ah as u8;
+    /// Destination options.
+    pub const DESTINATION_OPTIONS: u8 = IpProto::Ipv6Opts as u8;
+
     /// Whether what comes next is an extension header.
     #[inline(always)]
     pub const fn is_extension(next_header: u8) -> bool {
         matches!(
             next_header,
-            // Hop-by-hop, routing, fragment, authentication, destination options.
-            0 | 43 | 44 | 51 | 60
+            Self::HOP_BY_HOP
+                | Self::ROUTING
+                | Self::FRAGMENT
+                | Self::AUTHENTICATION
+                | Self::DESTINATION_OPTIONS
         )
+    }
+}
+
+header! {
+    /// An IPv6 extension header as far as all have it (RFC 8200, section 4).
+    Extension {
+        /// Protocol of what comes next.
+        next_header: u8,
+        /// Eight-byte units beyond the first; reserved in a fragment header.
+        length: u8,
+        /// Of a fragment header: offset in bytes, two reserved bits, "more fragments".
+        /// Of a routing header: its type, then the segments left.
+        word: u16,
+        /// Identification of a fragment.
+        identification: u32,
     }
 }
 
@@ -263,6 +297,69 @@ impl Icmp {
     pub const V6_ECHO_REQUEST: u8 = 128;
     /// ICMPv6's echo reply.
     pub const V6_ECHO_REPLY: u8 = 129;
+    /// Neighbour solicitation.
+    pub const SOLICITATION: u8 = 135;
+    /// Neighbour advertisement.
+    pub const ADVERTISEMENT: u8 = 136;
+
+    /// Whether a type of ICMPv6 is neighbour discovery's: solicitations and
+    /// advertisements of routers and neighbours, and redirects (RFC 4861, section 4).
+    #[inline(always)]
+    pub const fn is_discovery(kind: u8) -> bool {
+        matches!(kind, 133..=137)
+    }
+}
+
+header! {
+    /// A neighbour solicitation without options (RFC 4861, section 4.3).
+    Solicitation {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+        /// Checksum.
+        checksum: u16,
+        /// Reserved.
+        reserved: u32,
+        /// Target address.
+        target: [u64; 2],
+    }
+}
+
+header! {
+    /// A neighbour advertisement with its one option (RFC 4861, section 4.4).
+    Advertisement {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+        /// Checksum.
+        checksum: u16,
+        /// Flags and reserved bits.
+        flags: u32,
+        /// Target address.
+        target: [u64; 2],
+        /// Option "target link-layer address".
+        option: u64,
+    }
+}
+
+impl Advertisement {
+    /// "I am a router."
+    pub const ROUTER: u32 = 0x8000_0000u32.to_be();
+    /// Answers a solicitation.
+    pub const SOLICITED: u32 = 0x4000_0000u32.to_be();
+    /// Holds in place of what was known before.
+    pub const OVERRIDE: u32 = 0x2000_0000u32.to_be();
+}
+
+header! {
+    /// Eight bytes: the unit in which options of neighbour discovery come, and
+    /// extension headers.
+    Block {
+        /// As one word.
+        word: u64,
+    }
 }
 
 header! {

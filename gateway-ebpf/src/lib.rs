@@ -38,7 +38,7 @@ use packet::{Exit, Packet, Tables, Verdict};
 use stages::{
     answer,
     balance::{self, Choice},
-    endpoint, guard, hairpin, icmp_error, inside, mss,
+    endpoint, guard, hairpin, icmp_error, inside, mss, neighbour,
     parse::{self, Flow},
     refuse, reverse,
     rewrite::{self, Rewrite},
@@ -164,9 +164,19 @@ fn deliver<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     packet: &mut P,
     tables: &T,
 ) -> Result<u32, Exit> {
-    parse::unicast(packet)?;
-    let flow = match F::parse(packet, IP) {
+    if let Err(reason) = parse::unicast(packet) {
+        return Err(neighbour::or_kernel::<F, P>(packet, reason));
+    }
+    let flow = match parse::flow::<F, P, FULL>(packet, IP) {
         Ok(flow) => flow,
+        Err(Reason::ExtensionHeader) if !FULL => {
+            // The guard wants to know what is behind the headers first.
+            let step = match tables.guard() {
+                0 => Step::PublicFull,
+                _ => Step::PublicGuard,
+            };
+            return Err(Exit::Continue(step));
+        }
         Err(reason) => return Err(endpoint::refuse::<F, P, T>(packet, IP, tables, reason).into()),
     };
     let endpoint = endpoint::find(tables, &flow)?;
@@ -183,7 +193,7 @@ fn deliver<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     send_in::<O, F, P, T, FULL>(packet, tables, &flow, endpoint)
 }
 
-/// The start of a flow that the guard looks at closer.
+/// The start of a flow that the guard looks at closer, or a packet with extension headers.
 #[inline(always)]
 fn start_of_flow<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32, Exit> {
     match parse::ethernet(packet, 0)? {
@@ -195,8 +205,17 @@ fn start_of_flow<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32
 
 #[inline(always)]
 fn start<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32, Exit> {
-    let flow = F::parse(packet, IP)?;
+    let flow = F::parse(packet, IP)
+        .map_err(|reason| endpoint::refuse::<F, P, T>(packet, IP, tables, reason))?;
     let endpoint = endpoint::find(tables, &flow)?;
+    if flow.extensions != 0 {
+        // The entry program did not read so far.
+        match guard::admit(packet, tables, &flow, endpoint) {
+            Ok(()) => return Err(Exit::Continue(Step::PublicFull)),
+            Err(Exit::Continue(_)) => {}
+            ended => ended?,
+        }
+    }
     guard::start(packet, tables, &flow, endpoint)?;
     Err(Exit::Continue(Step::PublicFull))
 }
@@ -219,9 +238,12 @@ fn send_in<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     };
     let backend = balance::backend(tables, index)?;
     let tunnel = way_in(packet, tables, flow, backend)?;
+    if !FULL && !O::can_seal(packet, IP, tunnel, flow) {
+        return Err(Exit::Continue(Step::PublicFull));
+    }
     mss::lower(packet, IP, tables, flow)?;
     rewrite::apply(packet, IP, flow, Rewrite::to(backend))?;
-    wrap::<O, F, P, T>(packet, tables, flow, (backend, tunnel), hash)
+    wrap::<O, F, P, T, FULL>(packet, tables, flow, (backend, tunnel), hash)
 }
 
 /// The way to a backend, if the packet can take it.
@@ -238,7 +260,7 @@ fn way_in<'t, F: Family, P: Packet, T: Tables>(
 
 /// Sends a packet that is rewritten to its backend.
 #[inline(always)]
-fn wrap<O: Outer, F: Family, P: Packet, T: Tables>(
+fn wrap<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     packet: &mut P,
     tables: &T,
     flow: &Flow<F>,
@@ -250,7 +272,11 @@ fn wrap<O: Outer, F: Family, P: Packet, T: Tables>(
         macs: &backend.macs,
         vni: backend.vni,
     };
-    vxlan::push::<O, F, P>(packet, tunnel, inside, flow, hash)?;
+    let can_seal = !FULL || O::can_seal(packet, IP, tunnel, flow);
+    vxlan::push::<O, F, P>(packet, tunnel, inside, flow, hash, can_seal)?;
+    if FULL {
+        O::seal_by_sum(packet, tunnel)?;
+    }
     tables.count_in(backend.counter, bytes);
     Ok(tunnel.port)
 }
@@ -263,7 +289,10 @@ fn icmp_to_instance<O: Outer, P: Packet, T: Tables>(
 ) -> Result<u32, Exit> {
     match parse::ethernet(packet, 0)? {
         Ethernet::IPV4 => icmp_in::<O, V4, P, T>(packet, tables),
-        Ethernet::IPV6 => icmp_in::<O, V6, P, T>(packet, tables),
+        Ethernet::IPV6 => match neighbour::outside(packet, tables)? {
+            Some(reason) => Err(reason.into()),
+            None => icmp_in::<O, V6, P, T>(packet, tables),
+        },
         kind => Err(parse::not_ip(kind).into()),
     }
 }
@@ -309,7 +338,7 @@ fn error_in<O: Outer, F: Errors, P: Packet, T: Tables>(
     let backend = balance::backend(tables, index)?;
     let tunnel = way_in(packet, tables, flow, backend)?;
     icmp_error::rewrite(packet, IP, flow, &quote, Rewrite::to(backend))?;
-    wrap::<O, F, P, T>(packet, tables, flow, (backend, tunnel), hash)
+    wrap::<O, F, P, T, true>(packet, tables, flow, (backend, tunnel), hash)
 }
 
 /// Underlay side in: who sends, reverse NAT, out.
@@ -333,7 +362,12 @@ fn leave<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     tables: &T,
     outer: &Opened<O>,
 ) -> Result<u32, Exit> {
-    let flow = F::parse(packet, O::INNER_IP)?;
+    let flow = match parse::flow::<F, P, FULL>(packet, O::INNER_IP) {
+        Err(Reason::ExtensionHeader) if !FULL => {
+            return Err(Exit::Continue(Step::InsideFull));
+        }
+        flow => flow?,
+    };
     if flow.protocol == F::ICMP && !flow.is_fragment() {
         return Err(Exit::Continue(Step::InsideIcmp));
     }
@@ -387,7 +421,7 @@ fn way_out<'t, O: Outer, F: Family, P: Packet, T: Tables>(
     flow: &Flow<F>,
 ) -> Result<&'t NextHop, Exit> {
     rewrite::alive(flow)?;
-    uplink::choose(tables, outer.source_port, packet.len() - O::INNER_IP)
+    uplink::choose::<F, T>(tables, outer.source_port, packet.len() - O::INNER_IP)
 }
 
 /// Sends a packet that is rewritten to the public network.
@@ -416,7 +450,10 @@ fn icmp_from_instance<O: Outer, P: Packet, T: Tables>(
     let outer = vxlan::open::<O, P, T>(packet, tables)?;
     match parse::ethernet(packet, O::LEN)? {
         Ethernet::IPV4 => icmp_out::<O, V4, P, T>(packet, tables, &outer),
-        Ethernet::IPV6 => icmp_out::<O, V6, P, T>(packet, tables, &outer),
+        Ethernet::IPV6 => match neighbour::inside(packet, tables, &outer)? {
+            Some(reason) => Err(reason.into()),
+            None => icmp_out::<O, V6, P, T>(packet, tables, &outer),
+        },
         _ => Err(Reason::InnerNotIp.into()),
     }
 }

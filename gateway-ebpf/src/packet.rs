@@ -46,6 +46,22 @@ pub trait Packet {
     /// Cuts the frame's end off, so that `length` bytes are left.
     fn truncate(&mut self, length: usize) -> Result<(), Reason>;
 
+    /// Adds zeroes at the frame's end.
+    fn lengthen(&mut self, bytes: usize) -> Result<(), Reason>;
+
+    /// Makes the frame `length` bytes long.
+    #[inline(always)]
+    fn resize(&mut self, length: usize) -> Result<(), Reason> {
+        let now = self.len();
+        if length < now {
+            return self.truncate(length);
+        }
+        if length > now {
+            return self.lengthen(length - now);
+        }
+        Ok(())
+    }
+
     /// The same offset. Where one comes from the packet, LLVM may compute the pointer that
     /// is checked in another way than the one that is used, and the verifier then sees no
     /// check: of what this returns it knows too little for that.

@@ -9,7 +9,8 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use gateway_common::{
-    Backend, Instance, Interface, MAX_INTERFACES, NextHop, PrefixKey, Range, SourceNat, Tunnel, map,
+    Address, Backend, Instance, Interface, MAX_INTERFACES, NextHop, PrefixKey, Range, SourceNat,
+    Tunnel, map,
 };
 
 use crate::model::{Entries, Rules, Tables};
@@ -85,6 +86,10 @@ pub enum Write {
     Insert(KeyTable, u64, u64),
     /// A key that goes.
     Remove(KeyTable, u64),
+    /// What is known of an IPv6 address in a scope, new or changed.
+    InsertAddress(u32, Address, u64),
+    /// An IPv6 address that goes.
+    RemoveAddress(u32, Address),
     /// Waits until every packet is through that may have seen what was there before.
     Wait,
 }
@@ -129,6 +134,12 @@ impl Write {
             }
             Self::Remove(table, key) => {
                 table.of(tables).remove(&key);
+            }
+            Self::InsertAddress(scope, ip, value) => {
+                tables.addresses.insert((scope, ip), value);
+            }
+            Self::RemoveAddress(scope, ip) => {
+                tables.addresses.remove(&(scope, ip));
             }
         }
     }
@@ -204,10 +215,17 @@ pub fn diff(now: &Tables, wanted: &Tables) -> Vec<Write> {
         (KeyTable::Reverse, &now.reverse, &wanted.reverse),
     ];
     for (table, now, wanted) in tables {
-        inserts(out, table, now, wanted);
+        let new = inserts(now, wanted);
+        out.extend(new.map(|(key, value)| Write::Insert(table, key, value)));
     }
+    // IPv6 addresses point to services by number, as keys do to records.
+    let addresses = (&now.addresses, &wanted.addresses);
+    let new = inserts(addresses.0, addresses.1);
+    out.extend(new.map(|((scope, ip), value)| Write::InsertAddress(scope, ip, value)));
+    let old = removals(addresses.0, addresses.1);
+    out.extend(old.map(|(scope, ip)| Write::RemoveAddress(scope, ip)));
     for (table, now, wanted) in tables {
-        removals(out, table, now, wanted);
+        out.extend(removals(now, wanted).map(|key| Write::Remove(table, key)));
     }
     list(out, &now.filter, &wanted.filter, Write::Filter);
     // Not while a packet may still go by an instance's old record.
@@ -281,20 +299,21 @@ fn prefixes(
     out.extend(go.map(|&key| Write::Prefix(key, 0)));
 }
 
-fn inserts(out: &mut Vec<Write>, table: KeyTable, now: &Entries, wanted: &Entries) {
-    for (&key, &value) in wanted {
-        if now.get(&key) != Some(&value) {
-            out.push(Write::Insert(table, key, value));
-        }
-    }
+/// Entries that are new or have another value.
+fn inserts<K: Copy + Ord>(
+    now: &BTreeMap<K, u64>,
+    wanted: &BTreeMap<K, u64>,
+) -> impl Iterator<Item = (K, u64)> {
+    let entries = wanted.iter().map(|(&key, &value)| (key, value));
+    entries.filter(|(key, value)| now.get(key) != Some(value))
 }
 
-fn removals(out: &mut Vec<Write>, table: KeyTable, now: &Entries, wanted: &Entries) {
-    for &key in now.keys() {
-        if !wanted.contains_key(&key) {
-            out.push(Write::Remove(table, key));
-        }
-    }
+/// Keys that go.
+fn removals<K: Copy + Ord>(
+    now: &BTreeMap<K, u64>,
+    wanted: &BTreeMap<K, u64>,
+) -> impl Iterator<Item = K> {
+    now.keys().copied().filter(|key| !wanted.contains_key(key))
 }
 
 #[cfg(test)]
@@ -317,6 +336,10 @@ mod tests {
         )
             .prop_map(
                 |(ports, tunnels, backends, endpoints, reverse, ranges)| Tables {
+                    addresses: reverse
+                        .iter()
+                        .map(|(&key, &value)| ((key as u32 % 2, [key as u32; 4]), value))
+                        .collect(),
                     filter: tunnels.iter().map(|&word| u64::from(word)).collect(),
                     instances: ports
                         .iter()
@@ -365,6 +388,7 @@ mod tests {
             prop_assert_eq!(&now.endpoints, &wanted.endpoints);
             prop_assert_eq!(&now.reverse, &wanted.reverse);
             prop_assert_eq!(&now.ranges, &wanted.ranges);
+            prop_assert_eq!(&now.addresses, &wanted.addresses);
         }
 
         /// What an instance sends inside never leaves in between: ranges are inside
@@ -381,6 +405,22 @@ mod tests {
             let changed = last(|w| matches!(w, Write::Instance(_, i) if *i != Instance::default()));
             if let (Some(changed), Some(removed)) = (changed, first(|w| matches!(w, Write::RemoveRange(..)))) {
                 prop_assert!(changed < removed);
+            }
+        }
+
+        /// A service is there before an address leads to it, and as long.
+        #[test]
+        fn services_outlive_their_addresses(now in any_tables(), wanted in any_tables()) {
+            let writes = diff(&now, &wanted);
+            let last = |which: fn(&Write) -> bool| writes.iter().rposition(which);
+            let first = |which: fn(&Write) -> bool| writes.iter().position(which);
+            let inserted = last(|w| matches!(w, Write::Insert(..)));
+            if let (Some(inserted), Some(address)) = (inserted, first(|w| matches!(w, Write::InsertAddress(..)))) {
+                prop_assert!(inserted < address);
+            }
+            let removed = first(|w| matches!(w, Write::Remove(..)));
+            if let (Some(removed), Some(address)) = (removed, last(|w| matches!(w, Write::RemoveAddress(..)))) {
+                prop_assert!(address < removed);
             }
         }
 

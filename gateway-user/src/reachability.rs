@@ -20,8 +20,18 @@ pub struct Reachability {
     pub vlans: BTreeMap<String, Vlan>,
     /// Next hops towards each tunnel endpoint, in a stable order. Empty: no route.
     pub tunnels: BTreeMap<IpAddr, Vec<NextHop>>,
-    /// Next hops of the default route out of the public interfaces, in a stable order.
+    /// Next hops of the IPv4 default route out of the public interfaces, in a stable
+    /// order.
     pub uplinks: Vec<NextHop>,
+    /// The same of the IPv6 default route.
+    pub uplinks_v6: Vec<NextHop>,
+}
+
+impl Reachability {
+    /// Next hops towards the public network, of both families.
+    pub fn all_uplinks(&self) -> impl Iterator<Item = &NextHop> {
+        self.uplinks.iter().chain(&self.uplinks_v6)
+    }
 }
 
 /// An interface of the node.

@@ -66,6 +66,18 @@ impl Frame {
             _ => Err(Reason::HeadRoom),
         }
     }
+
+    #[inline(always)]
+    fn adjust_tail(&mut self, delta: i32) -> Result<(), Reason> {
+        // SAFETY: as above.
+        match unsafe { bpf_xdp_adjust_tail(self.ctx, delta) } {
+            0 => {
+                self.reload();
+                Ok(())
+            }
+            _ => Err(Reason::HeadRoom),
+        }
+    }
 }
 
 impl Packet for Frame {
@@ -116,14 +128,12 @@ impl Packet for Frame {
 
     #[inline(always)]
     fn truncate(&mut self, length: usize) -> Result<(), Reason> {
-        let delta = length as i32 - self.len() as i32;
-        // SAFETY: a valid context; all views are gone since `self` is borrowed mutably.
-        match unsafe { bpf_xdp_adjust_tail(self.ctx, delta) } {
-            0 => {
-                self.reload();
-                Ok(())
-            }
-            _ => Err(Reason::HeadRoom),
-        }
+        self.adjust_tail(length as i32 - self.len() as i32)
+    }
+
+    /// The kernel clears what it adds.
+    #[inline(always)]
+    fn lengthen(&mut self, bytes: usize) -> Result<(), Reason> {
+        self.adjust_tail(bytes as i32)
     }
 }

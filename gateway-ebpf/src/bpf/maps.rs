@@ -11,10 +11,10 @@ use aya_ebpf::{
     },
 };
 use gateway_common::{
-    Backend, Begun, Bucket, Clock, Config, Counter, ErrorLimit, FILTER_WORDS, FlowKey, Guard,
-    GuardState, HINTS as HINT_BITS, Instance, Interface, Limiter, MAX_INTERFACES, MAX_PORTS, Meter,
-    Moved, NextHop, Note, PrefixKey, Range, Reason, ReasonCount, SourceNat, Step, TrackEvent,
-    Tunnel, UPLINK_SLOTS, WideBucket,
+    ALL_UPLINK_SLOTS, Backend, Begun, Bucket, Clock, Config, Counter, ErrorLimit, FILTER_WORDS,
+    FlowKey, Guard, GuardState, HINTS as HINT_BITS, Instance, Interface, Limiter, MAX_INTERFACES,
+    MAX_PORTS, Meter, Moved, NextHop, Note, PrefixKey, Range, Reason, ReasonCount, SourceNat, Step,
+    TrackEvent, Tunnel, WideBucket,
 };
 use gateway_ebpf::{
     packet::{GuardWords, Tables},
@@ -46,7 +46,7 @@ static REVERSE: Array<Bucket> = Array::with_max_entries(1, SHARED);
 #[map]
 static SOURCE_NATS: Array<SourceNat> = Array::with_max_entries(1, SHARED);
 #[map]
-static UPLINKS: Array<NextHop> = Array::with_max_entries(UPLINK_SLOTS, SHARED);
+static UPLINKS: Array<NextHop> = Array::with_max_entries(ALL_UPLINK_SLOTS, SHARED);
 #[map]
 static INTERFACES: Array<Interface> = Array::with_max_entries(MAX_INTERFACES, SHARED);
 #[map]

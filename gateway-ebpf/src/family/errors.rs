@@ -86,7 +86,9 @@ impl Errors for V4 {
             tcp_flags: 0,
             fragment: ip.fragment & Ipv4::FRAGMENT_MASK,
             // Options are no obstacle (RFC 5508, section 4.2, requirement 3 b).
+            identification: ip.id as u32,
             extensions: options as u16 * 4,
+            fragment_header: 0,
         })
     }
 
@@ -144,7 +146,9 @@ impl Errors for V6 {
             tos: (word >> 20) as u8,
             tcp_flags: 0,
             fragment: 0,
+            identification: 0,
             extensions: 0,
+            fragment_header: 0,
         })
     }
 

@@ -27,6 +27,8 @@ impl Family for V4 {
     const ECHO_REQUEST: u8 = Icmp::ECHO_REQUEST;
     const ECHO_REPLY: u8 = Icmp::ECHO_REPLY;
     const ICMP_COVERS_ADDRESSES: bool = false;
+    const ICMP_FINDS_NEIGHBOURS: bool = false;
+    const UPLINKS: u32 = 0;
 
     #[inline(always)]
     fn address(words: &Address) -> u32 {
@@ -57,7 +59,9 @@ impl Family for V4 {
             tos: ip.tos,
             tcp_flags: 0,
             fragment: ip.fragment & Ipv4::FRAGMENT_MASK,
+            identification: ip.id as u32,
             extensions: 0,
+            fragment_header: 0,
         };
         if ip.version_ihl != Ipv4::VERSION_IHL {
             return Err(match (ip.version_ihl >> 4, ip.version_ihl & 15) {
@@ -71,6 +75,11 @@ impl Family for V4 {
         }
         parse::layer4(packet, at, &mut flow)?;
         Ok(flow)
+    }
+
+    #[inline(always)]
+    fn parse_plain<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
+        Self::parse(packet, at)
     }
 
     #[inline(always)]
@@ -104,6 +113,12 @@ impl Family for V4 {
     #[inline(always)]
     fn is_inside(&[a, mask_a, b, mask_b]: &Hull, address: u32) -> bool {
         address & mask_a == a || address & mask_b == b
+    }
+
+    /// Link-local addresses (RFC 3927) are not told apart.
+    #[inline(always)]
+    fn is_never_routed(_: u32) -> bool {
+        false
     }
 
     #[inline(always)]
@@ -161,6 +176,22 @@ impl Family for V4 {
         let words = [first, length, Ipv4::DONT_FRAGMENT, fifth, a, b, c, d];
         ip.checksum = !checksum::delta(&[], &words);
         Ok(())
+    }
+
+    /// The header sums up to nothing by its own checksum, and so does ICMP.
+    #[inline(always)]
+    fn sum_by_checksums<P: Packet>(
+        packet: &P,
+        at: usize,
+        flow: &Flow<Self>,
+    ) -> Result<u16, Reason> {
+        if flow.protocol == Self::ICMP {
+            return Ok(0);
+        }
+        let ip = packet.need::<Ipv4>(at)?;
+        let addresses = ip.source as u64 + ip.destination as u64;
+        let rest = parse::pseudo(flow.protocol, flow.length - Self::LEN as u16);
+        Ok(!checksum::fold_wide(addresses + rest))
     }
 
     #[inline(always)]

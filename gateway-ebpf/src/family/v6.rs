@@ -1,10 +1,12 @@
 //! IPv6 (RFC 8200).
 
-use gateway_common::{Address, Endpoint, EndpointKey, Hull, Reason, Reference, WideSlot};
+use gateway_common::{
+    Address, Endpoint, EndpointKey, Hull, Reason, Reference, UPLINK_SLOTS, WideSlot,
+};
 
-use super::{Family, OWN_TTL, Side};
+use super::{Family, OWN_TTL, Side, extensions};
 use crate::{
-    bucket, hash,
+    bucket, checksum, hash,
     headers::{Ethernet, Icmp, Ipv6},
     packet::{Packet, Tables},
     stages::{
@@ -12,6 +14,10 @@ use crate::{
         parse::{self, Flow},
     },
 };
+
+/// Where the addresses begin that no router forwards to: link-local, what once was
+/// site-local, multicast (RFC 4291, section 2.4).
+const NEVER_ROUTED: u16 = 0xfe80;
 
 /// IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +34,8 @@ impl Family for V6 {
     const ECHO_REQUEST: u8 = Icmp::V6_ECHO_REQUEST;
     const ECHO_REPLY: u8 = Icmp::V6_ECHO_REPLY;
     const ICMP_COVERS_ADDRESSES: bool = true;
+    const ICMP_FINDS_NEIGHBOURS: bool = true;
+    const UPLINKS: u32 = UPLINK_SLOTS;
 
     #[inline(always)]
     fn address(&[a, b, c, d]: &Address) -> [u64; 2] {
@@ -46,28 +54,15 @@ impl Family for V6 {
 
     #[inline(always)]
     fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
-        let ip = packet.need::<Ipv6>(at)?;
-        let word = u32::from_be(ip.version_class_flow);
-        let payload = u16::from_be(ip.payload_length) as usize;
-        let mut flow = Flow {
-            source: ip.source,
-            destination: ip.destination,
-            ports: 0,
-            length: (Ipv6::LEN + payload) as u16,
-            protocol: ip.next_header,
-            ttl: ip.hop_limit,
-            tos: (word >> 20) as u8,
-            tcp_flags: 0,
-            fragment: 0,
-            extensions: 0,
-        };
-        if word >> 28 != 6 {
-            return Err(Reason::IpVersion);
-        }
-        // Jumbograms have length 0 (RFC 2675): they are cut short, too.
-        if Ipv6::LEN + payload > packet.len() - at || payload > Ipv6::LONGEST_PAYLOAD {
-            return Err(Reason::Truncated);
-        }
+        let mut flow = header(packet, at)?;
+        extensions::follow(packet, at, &mut flow)?;
+        parse::layer4(packet, at, &mut flow)?;
+        Ok(flow)
+    }
+
+    #[inline(always)]
+    fn parse_plain<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
+        let mut flow = header(packet, at)?;
         if Ipv6::is_extension(flow.protocol) {
             return Err(Reason::ExtensionHeader);
         }
@@ -115,7 +110,12 @@ impl Family for V6 {
             a as u64 | (b as u64) << 32,
             mask_a as u64 | (mask_b as u64) << 32,
         );
-        address[0] & mask == prefix
+        address[0] & mask == prefix || Self::is_never_routed(address)
+    }
+
+    #[inline(always)]
+    fn is_never_routed([a, _]: [u64; 2]) -> bool {
+        u16::from_be(a as u16) >= NEVER_ROUTED
     }
 
     #[inline(always)]
@@ -148,6 +148,22 @@ impl Family for V6 {
         Ok(())
     }
 
+    /// The addresses are in the header as in the pseudo header, so they cancel out.
+    #[inline(always)]
+    fn sum_by_checksums<P: Packet>(
+        packet: &P,
+        at: usize,
+        flow: &Flow<Self>,
+    ) -> Result<u16, Reason> {
+        let ip = packet.need::<Ipv6>(at)?;
+        let ends = u16::from_ne_bytes([ip.next_header, ip.hop_limit]);
+        let header = ip.version_class_flow as u64 + ip.payload_length as u64 + ends as u64;
+        let pseudo = parse::pseudo(flow.protocol, flow.length - Self::LEN as u16);
+        Ok(checksum::fold_wide(
+            header + !checksum::fold_wide(pseudo) as u64,
+        ))
+    }
+
     #[inline(always)]
     fn write<P: Packet>(
         packet: &mut P,
@@ -175,4 +191,34 @@ impl Family for V6 {
         ip.hop_limit = ttl;
         Ok(())
     }
+}
+
+/// The flow as far as the header itself tells, its length checked.
+#[inline(always)]
+fn header<P: Packet>(packet: &P, at: usize) -> Result<Flow<V6>, Reason> {
+    let ip = packet.need::<Ipv6>(at)?;
+    let word = u32::from_be(ip.version_class_flow);
+    let payload = u16::from_be(ip.payload_length) as usize;
+    let flow = Flow {
+        source: ip.source,
+        destination: ip.destination,
+        ports: 0,
+        length: (Ipv6::LEN + payload) as u16,
+        protocol: ip.next_header,
+        ttl: ip.hop_limit,
+        tos: (word >> 20) as u8,
+        tcp_flags: 0,
+        fragment: 0,
+        identification: 0,
+        extensions: 0,
+        fragment_header: 0,
+    };
+    if word >> 28 != 6 {
+        return Err(Reason::IpVersion);
+    }
+    // Jumbograms have length 0 (RFC 2675): they are cut short, too.
+    if Ipv6::LEN + payload > packet.len() - at || payload > Ipv6::LONGEST_PAYLOAD {
+        return Err(Reason::Truncated);
+    }
+    Ok(flow)
 }

@@ -9,11 +9,10 @@ use gateway_common::{Backend, FILTER_WORDS, SourceNat, Tunnel};
 use super::{
     parse::Flow,
     rewrite::{self, Rewrite},
-    vxlan::Opened,
+    vxlan::{self, Inside, Opened},
 };
 use crate::{
     family::Family,
-    headers::Ethernet,
     outer::Outer,
     packet::{Packet, Tables},
 };
@@ -58,7 +57,9 @@ pub fn send<O: Outer, F: Family, P: Packet>(
     rewrite::apply(packet, O::INNER_IP, flow, Rewrite::from(nat))?;
     let to = Rewrite::to(backend).at_the_same_hop();
     rewrite::apply(packet, O::INNER_IP, flow, to)?;
-    let ethernet = packet.need_mut::<Ethernet>(O::LEN)?;
-    ethernet.set_macs(&backend.macs);
-    O::write(packet, tunnel, flow.tos, outer.source_port, backend.vni)
+    let inside = Inside {
+        macs: &backend.macs,
+        vni: backend.vni,
+    };
+    vxlan::rewrap::<O, F, P>(packet, tunnel, inside, flow, outer.source_port)
 }

@@ -2,7 +2,10 @@
 
 use gateway_common::{Instance, Range, Reason, Reference, Tunnel};
 
-use super::{parse::Flow, vxlan::Opened};
+use super::{
+    parse::Flow,
+    vxlan::{self, Inside, Opened},
+};
 use crate::{
     checksum,
     family::{Family, Side},
@@ -23,7 +26,7 @@ pub fn find<F: Family, T: Tables>(
 ) -> Result<Option<&Instance>, Reason> {
     let Some(found) = F::inner(tables, vni, address) else {
         let range = Range::new(vni, F::VERSION, F::words(address));
-        return match tables.is_inside(range) {
+        return match tables.is_inside(range) || F::is_never_routed(address) {
             true => Err(Reason::InsideRoute),
             false => Ok(None),
         };
@@ -56,9 +59,10 @@ pub fn send<O: Outer, F: Family, P: Packet>(
     let (source, ttl) = (F::words(flow.source), flow.ttl.wrapping_sub(1));
     let delta = checksum::TTL_DELTA;
     F::rewrite(packet, O::INNER_IP, Side::Source, &source, ttl, delta)?;
-    let ethernet = packet.need_mut::<Ethernet>(O::LEN)?;
-    // The record has them as the instance sends.
-    ethernet.set_macs(&to.macs);
-    ethernet.swap_macs();
-    O::write(packet, tunnel, flow.tos, outer.source_port, to.vni)
+    let inside = Inside {
+        // The record has them as the instance sends.
+        macs: &Ethernet::swapped(to.macs),
+        vni: to.vni,
+    };
+    vxlan::rewrap::<O, F, P>(packet, tunnel, inside, flow, outer.source_port)
 }

@@ -10,6 +10,7 @@ pub mod icmp_error;
 pub mod inside;
 pub mod limit;
 pub mod mss;
+pub mod neighbour;
 pub mod parse;
 pub mod refuse;
 pub mod reverse;

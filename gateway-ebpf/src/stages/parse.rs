@@ -30,9 +30,14 @@ pub struct Flow<F: Family> {
     pub tcp_flags: u8,
     /// "More fragments" and the fragment offset, as IPv4 has them.
     pub fragment: u16,
+    /// What the fragments of one packet share, as it lies in the packet: two bytes in
+    /// IPv4, four in an IPv6 fragment header.
+    pub identification: u32,
     /// Bytes of IPv6 extension headers between the header and layer 4; in a packet that an
     /// ICMP error quotes, of IPv4 options too.
     pub extensions: u16,
+    /// Bytes from the start of the IPv6 header to its fragment header; 0 without one.
+    pub fragment_header: u16,
 }
 
 impl<F: Family> Flow<F> {
@@ -98,6 +103,13 @@ impl<F: Family> Flow<F> {
     }
 }
 
+/// What protocol and length add to the sum of the pseudo header of layer 4
+/// (RFC 9293, section 3.1; RFC 8200, section 8.1).
+#[inline(always)]
+pub const fn pseudo(protocol: u8, length: u16) -> u64 {
+    u16::from_ne_bytes([0, protocol]) as u64 + length.to_be() as u64
+}
+
 /// EtherType of the frame at `at`.
 #[inline(always)]
 pub fn ethernet<P: Packet>(packet: &P, at: usize) -> Result<u16, Reason> {
@@ -130,6 +142,19 @@ pub fn unicast<P: Packet>(packet: &P) -> Result<(), Reason> {
         return Err(Reason::L2Multicast);
     }
     Ok(())
+}
+
+/// The flow of the packet at `at`. Without `FULL`, a packet with something between its
+/// header and layer 4 ends in [`Reason::ExtensionHeader`], which no packet without does.
+#[inline(always)]
+pub fn flow<F: Family, P: Packet, const FULL: bool>(
+    packet: &P,
+    at: usize,
+) -> Result<Flow<F>, Reason> {
+    match FULL {
+        true => F::parse(packet, at),
+        false => F::parse_plain(packet, at),
+    }
 }
 
 /// Reads the ports of the packet at `at` into its flow, and checks that layer 4's

@@ -1,9 +1,10 @@
 //! Who sends from inside, and is it really them?
 
-use gateway_common::{Instance, Macs, Reason, Reference};
+use gateway_common::{Instance, Macs, Reason, Reference, WideSlot};
 
 use super::vxlan::Opened;
 use crate::{
+    bucket,
     family::Family,
     headers::Ethernet,
     outer::Outer,
@@ -27,7 +28,31 @@ pub fn instance<'t, O: Outer, F: Family, T: Tables>(
     outer: &Opened<O>,
     address: F::Address,
 ) -> Result<Sender<'t>, Reason> {
-    let Some(found) = F::inner(tables, outer.vni, address) else {
+    checked(tables, outer, F::inner(tables, outer.vni, address))
+}
+
+/// The instance with a MAC (in the first six bytes of a word), for neighbour discovery over IPv6:
+/// that speaks from addresses that an instance makes up by itself (link-local ones,
+/// RFC 7217), and from none at all.
+#[inline(always)]
+pub fn with_mac<'t, O: Outer, T: Tables>(
+    tables: &'t T,
+    outer: &Opened<O>,
+    mac: u64,
+) -> Result<Sender<'t>, Reason> {
+    let scope = WideSlot::link(outer.vni);
+    let found = bucket::find_wide(scope, [mac, 0], |place| tables.addresses(place));
+    checked(tables, outer, found.map(Reference))
+}
+
+/// A sender that was found, if it is an instance of the host that sent the frame.
+#[inline(always)]
+fn checked<'t, O: Outer, T: Tables>(
+    tables: &'t T,
+    outer: &Opened<O>,
+    found: Option<Reference>,
+) -> Result<Sender<'t>, Reason> {
+    let Some(found) = found else {
         return Err(unknown(tables, outer.vni));
     };
     if found.kind() != Reference::INSTANCE {
@@ -48,7 +73,7 @@ pub fn instance<'t, O: Outer, F: Family, T: Tables>(
 #[inline(always)]
 fn unknown<T: Tables>(tables: &T, vni: u32) -> Reason {
     let key = gateway_common::InstanceKey::vni(vni);
-    match crate::bucket::find(key.0, |place| tables.instance_keys(place)) {
+    match bucket::find(key.0, |place| tables.instance_keys(place)) {
         Some(_) => Reason::UnknownSource,
         None => Reason::UnknownVni,
     }

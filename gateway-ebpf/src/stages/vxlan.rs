@@ -50,7 +50,8 @@ pub struct Inside<'t> {
     pub vni: u32,
 }
 
-/// Wraps the frame and sends it towards a host.
+/// Wraps the frame and sends it towards a host. `flow` is the packet's as it came in;
+/// `can_seal` says whether the outer headers can be [sealed](Outer::seal).
 #[inline(always)]
 pub fn push<O: Outer, F: Family, P: Packet>(
     packet: &mut P,
@@ -58,6 +59,7 @@ pub fn push<O: Outer, F: Family, P: Packet>(
     inside: Inside<'_>,
     flow: &Flow<F>,
     hash: u64,
+    can_seal: bool,
 ) -> Result<(), Reason> {
     packet.need_mut::<Ethernet>(0)?.set_macs(inside.macs);
     packet.push(O::LEN)?;
@@ -67,7 +69,30 @@ pub fn push<O: Outer, F: Family, P: Packet>(
         flow.tos,
         hash::source_port(hash),
         inside.vni,
-    )
+    )?;
+    match can_seal {
+        true => O::seal(packet, tunnel, flow),
+        false => Ok(()),
+    }
+}
+
+/// Sends a frame that is in a tunnel already through another one, in place. `flow` is
+/// the packet's as it came in.
+#[inline(always)]
+pub fn rewrap<O: Outer, F: Family, P: Packet>(
+    packet: &mut P,
+    tunnel: &Tunnel,
+    inside: Inside<'_>,
+    flow: &Flow<F>,
+    source_port: u16,
+) -> Result<(), Reason> {
+    let can_seal = O::can_seal(packet, O::INNER_IP, tunnel, flow);
+    packet.need_mut::<Ethernet>(O::LEN)?.set_macs(inside.macs);
+    O::write(packet, tunnel, flow.tos, source_port, inside.vni)?;
+    if can_seal {
+        O::seal(packet, tunnel, flow)?;
+    }
+    O::seal_by_sum(packet, tunnel)
 }
 
 /// Unwraps the frame and sends it to a next hop in a VLAN.

@@ -318,7 +318,7 @@ async fn settle(reach: &mut watch::Receiver<Arc<Reachability>>) {
 }
 
 fn next_hops(reach: &Reachability) -> impl Iterator<Item = &NextHop> {
-    reach.tunnels.values().flatten().chain(&reach.uplinks)
+    reach.tunnels.values().flatten().chain(reach.all_uplinks())
 }
 
 /// One line for each next hop that can be used now or no more.

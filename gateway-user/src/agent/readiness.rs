@@ -83,6 +83,7 @@ mod tests {
             anycast_vtep: [10, 0, 0, 100].into(),
             underlay_mtu: 1600,
             peerings: vec![],
+            udp_checksum: false,
             seed: [0; 2],
             icmp_errors_per_second: 1_000,
             tcp_mss: 0,
@@ -137,6 +138,7 @@ mod tests {
                 ([10, 0, 2, 2].into(), vec![]),
             ]),
             uplinks: vec![hop("eth0", 9)],
+            uplinks_v6: vec![],
         }
     }
 

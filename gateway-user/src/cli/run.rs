@@ -213,6 +213,7 @@ mod tests {
             anycast_vtep: [10, 0, 0, 100].into(),
             underlay_mtu: 1600,
             peerings: vec![],
+            udp_checksum: false,
             seed: [0; 2],
             icmp_errors_per_second: 1_000,
             tcp_mss: 0,

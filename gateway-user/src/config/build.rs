@@ -2,7 +2,10 @@
 
 mod guard;
 
+use std::net::IpAddr;
+
 use super::{
+    address::Address,
     choice::{self, Switch, Time},
     defaults,
     document::{self, Document},
@@ -11,7 +14,7 @@ use super::{
     number::Number,
     problem::Problems,
     read::{At, Optional},
-    scalar::{Address, Interface, MacAddress, Secret},
+    scalar::{Interface, MacAddress, Secret},
     topology::*,
     validate::Names,
 };
@@ -28,7 +31,11 @@ pub(super) fn build(document: &Document, lists: AllLists) -> Option<Topology> {
         .0;
     Some(Topology {
         guard: guard::build(document, lists)?,
-        anycast_vtep: anycast_vtep.into(),
+        anycast_vtep,
+        udp_checksum: document
+            .underlay_udp_checksum
+            .or_default(|| Switch(false))?
+            .0,
         underlay_mtu: document
             .underlay_mtu
             .or_default(|| Number(defaults::UNDERLAY_MTU))?
@@ -85,7 +92,7 @@ pub(super) fn build(document: &Document, lists: AllLists) -> Option<Topology> {
             .map(|floating| {
                 let vpc = names.vpc(&floating.vpc, silent)?;
                 let instance = names.instance(vpc, &floating.instance, silent)?;
-                let ip = floating.ip.as_ref()?.0.into();
+                let ip = floating.ip.as_ref()?.0;
                 Some(FloatingIp {
                     ip,
                     instance: InstanceId { vpc, instance },
@@ -129,14 +136,14 @@ fn gateway(gateway: &At<document::Gateway>) -> Option<Gateway> {
         public: interfaces(&public.interface)?,
         public_vlans: vlans.iter().map(|vlan| vlan.get()).collect(),
         underlay: interfaces(&underlay.interface)?,
-        vtep: underlay.vtep.as_ref()?.0.into(),
+        vtep: underlay.vtep.as_ref()?.0,
     })
 }
 
 fn host(host: &At<document::Host>) -> Option<Host> {
     Some(Host {
         name: host.name.as_ref()?.0.clone(),
-        vtep: host.vtep.as_ref()?.0.into(),
+        vtep: host.vtep.as_ref()?.0,
     })
 }
 
@@ -149,9 +156,16 @@ fn vpc(vpc: &At<document::Vpc>, names: &Names<'_>, silent: &mut Problems) -> Opt
         .map(subnet)
         .collect::<Option<_>>()?;
     let instances = vpc.instances.entries().iter().map(|instance| {
+        let ips = || instance.ip.iter().flat_map(|list| &list.0).map(|ip| ip.0);
+        let ip6 = ips().find_map(|ip| match ip {
+            IpAddr::V6(ip6) => Some(ip6),
+            IpAddr::V4(_) => None,
+        });
+        let ip = ips().find(IpAddr::is_ipv4);
         Some(Instance {
             name: instance.name.as_ref()?.0.clone(),
-            ip: instance.ip.as_ref()?.0.into(),
+            ip: ip.or(ip6.map(IpAddr::V6))?,
+            ip6: ip.and(ip6),
             mac: instance.mac.as_ref()?.0,
             host: names.host(&instance.host, silent)?,
         })
@@ -159,7 +173,7 @@ fn vpc(vpc: &At<document::Vpc>, names: &Names<'_>, silent: &mut Problems) -> Opt
     Some(Vpc {
         name: vpc.name.as_ref()?.0.clone(),
         vni,
-        cidrs: defaults::ranges(vpc).into_iter().map(Into::into).collect(),
+        cidrs: defaults::ranges(vpc),
         router_mac: vpc
             .router_mac
             .or_default(|| MacAddress(defaults::router_mac(vni)))?
@@ -177,8 +191,8 @@ fn subnet(subnet: &At<document::Subnet>) -> Option<Subnet> {
         .0;
     Some(Subnet {
         name: subnet.name.as_ref()?.0.clone(),
-        cidr: cidr.into(),
-        router: router.into(),
+        cidr,
+        router,
     })
 }
 
@@ -202,7 +216,7 @@ fn load_balancer(
     });
     Some(LoadBalancer {
         name: service.name.as_ref()?.0.clone(),
-        vip: service.vip.as_ref()?.0.into(),
+        vip: service.vip.as_ref()?.0,
         protocol: listen.protocol,
         port: listen.port,
         backends: backends.collect::<Option<_>>()?,

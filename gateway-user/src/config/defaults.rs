@@ -1,9 +1,9 @@
 //! What a file may leave out. docs/topology.md describes these to users.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use gateway_common::{VXLAN_OVERHEAD_V4, VXLAN_OVERHEAD_V6};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{document::Vpc, list::Entries, topology::Mac};
 
@@ -23,9 +23,17 @@ pub(super) fn tcp_mss(underlay_mtu: u32, vtep: IpAddr) -> u32 {
     underlay_mtu.saturating_sub(overhead + IPV4_AND_TCP)
 }
 
-/// The virtual router's address in a subnet: the first that a machine can have.
-pub(super) fn router(subnet: Ipv4Net) -> Ipv4Addr {
-    subnet.hosts().next().unwrap_or(subnet.network())
+/// Longest IPv6 range that is a VPC's own: the data plane compares the first half of
+/// an address.
+pub(super) const LONGEST_V6: u8 = 64;
+
+/// The virtual router's address in a subnet: the first that a machine can have. In IPv6
+/// the one before it stands for any router (RFC 4291, section 2.6.1).
+pub(super) fn router(subnet: IpNet) -> IpAddr {
+    match subnet {
+        IpNet::V4(v4) => v4.hosts().next().unwrap_or(v4.network()).into(),
+        IpNet::V6(v6) => IpAddr::V6((v6.network().to_bits() | 1).into()),
+    }
 }
 
 /// The virtual router's MAC in a VPC: locally administered, 02:4c:59 ("LY") and the VNI.
@@ -34,30 +42,48 @@ pub(super) fn router_mac(vni: u32) -> Mac {
     Mac([0x02, 0x4c, 0x59, a, b, c])
 }
 
-/// The ranges of a VPC: the given ones, or the smallest that holds all subnets. None
+/// The ranges of a VPC: the given ones, or the smallest that hold all subnets. None
 /// if they were reported as wrong or missing.
-pub(super) fn ranges(vpc: &Vpc) -> Vec<Ipv4Net> {
+pub(super) fn ranges(vpc: &Vpc) -> Vec<IpNet> {
     match &vpc.cidrs {
         Some(cidrs) => cidrs.entries().iter().map(|cidr| cidr.0).collect(),
-        None => cover(vpc)
-            .into_iter()
-            .filter(|cover| is_private(*cover))
-            .collect(),
+        None => cover(vpc).filter(|cover| is_private(*cover)).collect(),
     }
 }
 
-/// The smallest range that holds all subnets of a VPC.
-pub(super) fn cover(vpc: &Vpc) -> Option<Ipv4Net> {
-    let subnets = vpc.subnets.entries().iter();
-    smallest(
-        subnets
+/// Of each family the smallest range that holds all subnets of a VPC.
+pub(super) fn cover(vpc: &Vpc) -> impl Iterator<Item = IpNet> {
+    let subnets = || {
+        vpc.subnets
+            .entries()
+            .iter()
             .filter_map(|subnet| subnet.cidr.as_ref())
-            .map(|cidr| cidr.0),
-    )
+    };
+    let v4 = smallest(
+        subnets()
+            .map(|cidr| cidr.0)
+            .filter(|cidr| cidr.addr().is_ipv4()),
+    );
+    let v6 = smallest(
+        subnets()
+            .map(|cidr| cidr.0)
+            .filter(|cidr| cidr.addr().is_ipv6()),
+    );
+    v4.into_iter().chain(v6.map(shorten))
 }
 
-/// The smallest range that holds all others.
-fn smallest(mut subnets: impl Iterator<Item = Ipv4Net>) -> Option<Ipv4Net> {
+/// The range, or the larger one that holds it if it is longer than the data plane knows.
+fn shorten(range: IpNet) -> IpNet {
+    match range {
+        IpNet::V6(v6) if v6.prefix_len() > LONGEST_V6 => {
+            IpNet::V6(Ipv6Net::new_assert(v6.network(), LONGEST_V6).trunc())
+        }
+        range => range,
+    }
+}
+
+/// The smallest range that holds all others, which are of one family.
+fn smallest(mut subnets: impl Iterator<Item = IpNet>) -> Option<IpNet> {
     let first = subnets.next()?;
     Some(subnets.fold(first, |mut cover, subnet| {
         while !cover.contains(&subnet) {
@@ -69,23 +95,26 @@ fn smallest(mut subnets: impl Iterator<Item = Ipv4Net>) -> Option<Ipv4Net> {
     }))
 }
 
-/// Whether a range lies in private space (RFC 1918, RFC 6598).
-pub(super) fn is_private(range: Ipv4Net) -> bool {
-    const PRIVATE: [([u8; 4], u8); 4] = [
+/// Whether a range lies in private space (RFC 1918, RFC 6598, RFC 4193).
+pub(super) fn is_private(range: IpNet) -> bool {
+    const PRIVATE_V4: [([u8; 4], u8); 4] = [
         ([10, 0, 0, 0], 8),
         ([172, 16, 0, 0], 12),
         ([192, 168, 0, 0], 16),
         ([100, 64, 0, 0], 10),
     ];
-    PRIVATE.iter().any(|(address, length)| {
-        Ipv4Net::new((*address).into(), *length).is_ok_and(|space| space.contains(&range))
-    })
+    match range {
+        IpNet::V4(v4) => PRIVATE_V4.iter().any(|(address, length)| {
+            Ipv4Net::new((*address).into(), *length).is_ok_and(|space| space.contains(&v4))
+        }),
+        IpNet::V6(v6) => v6.prefix_len() >= 7 && v6.network().is_unique_local(),
+    }
 }
 
 /// The flow hash's seed when there is no secret: two FNV-1a hashes of the anycast
 /// VTEP. It depends on nothing that changes while a site grows, since another seed
 /// sends every flow to another backend.
-pub(super) fn seed(anycast_vtep: Ipv4Addr) -> [u64; 2] {
+pub(super) fn seed(anycast_vtep: IpAddr) -> [u64; 2] {
     [0, 1].map(|half| fnv1a(format!("lingyun/{half}/{anycast_vtep}").as_bytes()))
 }
 
@@ -101,7 +130,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().expect("a range")
     }
 
@@ -116,6 +145,10 @@ mod tests {
         assert_eq!(smallest(neighbours.into_iter()), Some(net("172.16.2.0/23")));
         let far = [net("10.0.0.0/24"), net("192.168.0.0/24")];
         assert_eq!(smallest(far.into_iter()), Some(net("0.0.0.0/0")));
+        let v6 = [net("fd00:1::/64"), net("fd00:1:0:1::/64")];
+        assert_eq!(smallest(v6.into_iter()), Some(net("fd00:1::/63")));
+        assert_eq!(shorten(net("fd00:1::8:0/112")), net("fd00:1::/64"));
+        assert_eq!(shorten(net("fd00:1::/48")), net("fd00:1::/48"));
     }
 
     #[test]
@@ -125,6 +158,8 @@ mod tests {
             "172.31.255.0/24",
             "192.168.0.0/16",
             "100.127.0.0/16",
+            "fc00::/7",
+            "fdff:ffff::/32",
         ] {
             assert!(is_private(net(inside)), "{inside}");
         }
@@ -133,6 +168,9 @@ mod tests {
             "172.32.0.0/16",
             "172.0.0.0/8",
             "203.0.113.0/24",
+            "fc00::/6",
+            "fe00::/16",
+            "2001:db8::/32",
         ] {
             assert!(!is_private(net(outside)), "{outside}");
         }
@@ -140,7 +178,15 @@ mod tests {
 
     #[test]
     fn the_router_is_the_first_machine_and_its_mac_carries_the_vni() {
-        assert_eq!(router(net("172.16.1.0/24")), Ipv4Addr::new(172, 16, 1, 1));
+        for (subnet, first) in [
+            ("172.16.1.0/24", "172.16.1.1"),
+            ("fd00:1::/64", "fd00:1::1"),
+        ] {
+            assert_eq!(
+                router(net(subnet)),
+                first.parse::<IpAddr>().expect("an address")
+            );
+        }
         assert_eq!(router_mac(5001).to_string(), "02:4c:59:00:13:89");
     }
 
@@ -152,13 +198,11 @@ mod tests {
             0xaf63_dc4c_8601_ec8c,
             "test vector of the FNV draft"
         );
+        let vtep = |ip: &str| ip.parse::<IpAddr>().expect("an address");
         assert_eq!(
-            seed(Ipv4Addr::new(10, 0, 0, 100)),
+            seed(vtep("10.0.0.100")),
             [0, 1].map(|half| fnv1a(format!("lingyun/{half}/10.0.0.100").as_bytes())),
         );
-        assert_ne!(
-            seed(Ipv4Addr::new(10, 0, 0, 100)),
-            seed(Ipv4Addr::new(10, 0, 0, 101))
-        );
+        assert_ne!(seed(vtep("10.0.0.100")), seed(vtep("10.0.0.101")));
     }
 }

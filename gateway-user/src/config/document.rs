@@ -7,12 +7,13 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
+    address::{Address, Prefix},
     choice::{Affinity, Switch, Time},
     list::{List, OneOrMore},
     number::{Anything, ErrorRate, Flows, Mtu, Port, SegmentSize, Version, Vlan, Vni, Weight},
     problem::Problems,
     read::{At, Maybe, Must, Read, record},
-    scalar::{Address, Interface, Listen, MacAddress, Name, Prefix, Scalar, Secret},
+    scalar::{Interface, Listen, MacAddress, Name, Scalar, Secret},
     tree::{Node, Value},
 };
 
@@ -25,11 +26,15 @@ record! {
         #[expect(dead_code, reason = "reading it is the check")]
         version: Must<Version>,
         /// Tunnel endpoint (VTEP) that all gateways share. Hosts send everything
-        /// there; every gateway announces it into the underlay.
+        /// there; every gateway announces it into the underlay. IPv4 or IPv6, as all
+        /// others are.
         anycast_vtep: Must<Address>,
-        /// MTU of the underlay in bytes, 1500 if left out. VXLAN takes 50 of them:
-        /// 1550 carries full-size packets.
+        /// MTU of the underlay in bytes, 1500 if left out. VXLAN takes 50 of them, 70
+        /// over IPv6: 1550, or 1570, carries full-size packets.
         underlay_mtu: Maybe<Mtu>,
+        /// Whether tunnels over IPv6 have a UDP checksum. If left out, they have 0,
+        /// which RFC 6935 allows and which is faster.
+        underlay_udp_checksum: Maybe<Switch>,
         /// Seed of the flow hash, 32 hexadecimal digits, the same on all gateways.
         /// Keeps outsiders from aiming flows at one backend. If left out, it is
         /// derived from anycast_vtep, which is no secret.
@@ -105,8 +110,9 @@ record! {
         name: Must<Name>,
         /// VXLAN network identifier.
         vni: Must<Vni>,
-        /// The VPC's address ranges, at most two. What an instance sends there stays
-        /// inside. If left out: the smallest range that holds all subnets.
+        /// The VPC's address ranges, at most two of IPv4 and one of IPv6. What an
+        /// instance sends there stays inside. If left out: of each family the smallest
+        /// range that holds all subnets, of IPv6 at least a /64.
         cidrs: Maybe<List<Prefix, 1>>,
         /// MAC of the virtual router. If left out: 02:4c:59, then the VNI's three bytes.
         router_mac: Maybe<MacAddress>,
@@ -128,7 +134,8 @@ record! {
         name: Must<Name>,
         /// Address range.
         cidr: Must<Prefix>,
-        /// Address of the virtual router. If left out: the first of the range.
+        /// Address of the virtual router. If left out: the first of the range that a
+        /// machine can have.
         router: Maybe<Address>,
     }
 
@@ -138,8 +145,9 @@ record! {
     {
         /// Name, unique in its VPC.
         name: Must<Name>,
-        /// Private address, in one of the VPC's subnets.
-        ip: Must<Address>,
+        /// Private address, in one of the VPC's subnets; or a list of two, one of IPv4
+        /// and one of IPv6.
+        ip: Must<OneOrMore<Address>>,
         /// MAC of its interface.
         mac: Must<MacAddress>,
         /// Name of the host it runs on.
@@ -152,7 +160,8 @@ record! {
     {
         /// Name.
         name: Must<Name>,
-        /// Public address. Several services may share it.
+        /// Public address. Several services may share it. The backends need a private
+        /// address of its family.
         vip: Must<Address>,
         /// Protocol and public port, as in `tcp/443` or `udp/53`.
         listen: Must<Listen>,
@@ -186,7 +195,7 @@ record! {
 
     /// A public address that stands for one instance, both ways.
     FloatingIp = "a floating IP", "{ ip: 203.0.113.20, vpc: shop, instance: web-1 }" {
-        /// Public address.
+        /// Public address. The instance needs a private one of its family.
         ip: Must<Address>,
         /// Name of the VPC.
         vpc: Must<Name>,

@@ -3,6 +3,7 @@
 //! text -> `tree` (YAML with places) -> `document` (typed, by `read`) -> `validate`
 //! (the rules) -> `build` -> [`Topology`]. Every step reports all that it finds.
 
+mod address;
 mod build;
 mod choice;
 mod defaults;

@@ -1,11 +1,7 @@
 //! The single values of a topology file: what is accepted, and what is said when not.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::fmt;
 
-use ipnet::{IpNet, Ipv4Net};
 use schemars::{Schema, json_schema};
 
 use super::{
@@ -88,7 +84,7 @@ macro_rules! scalar_schemas {
 
 pub(super) use scalar_schemas;
 
-scalar_schemas! { Name Interface Address Prefix MacAddress Secret Listen }
+scalar_schemas! { Name Interface MacAddress Secret Listen }
 
 /// The name of something.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,115 +150,6 @@ impl Scalar for Interface {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^[^\\s/:.][^\\s/:]{0,14}$" })
-    }
-}
-
-/// The address of one machine: IPv4 so far, unicast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Address(pub(super) Ipv4Addr);
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What an IPv4 address cannot be when it stands for one machine.
-fn not_a_machine(ip: Ipv4Addr) -> Option<&'static str> {
-    Some(match ip.octets()[0] {
-        0 => "an unspecified address",
-        127 => "a loopback address",
-        224..=239 => "a multicast address",
-        240.. if ip.is_broadcast() => "the broadcast address",
-        240.. => "a reserved address",
-        _ => return None,
-    })
-}
-
-const IPV4_ONLY: &str = "the data plane handles IPv4 so far: use an IPv4";
-
-impl Scalar for Address {
-    const EXAMPLE: &'static str = "10.0.0.1";
-    const NAME: &'static str = "Address";
-
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        match text.parse() {
-            Ok(IpAddr::V6(_)) => wrong(
-                format!("`{text}` is an IPv6 address"),
-                format!("{IPV4_ONLY} address"),
-            ),
-            Ok(IpAddr::V4(ip)) => match not_a_machine(ip) {
-                Some(kind) => wrong(
-                    format!("{ip} is {kind}"),
-                    "use the address of one machine (unicast)".to_owned(),
-                ),
-                None => Ok(Self(ip)),
-            },
-            Err(_) => {
-                let hint = match text.split_once(['/', ':']) {
-                    Some((ip, _)) if ip.parse::<Ipv4Addr>().is_ok() => {
-                        format!("write the address alone: {ip}")
-                    }
-                    _ => "an IPv4 address is four numbers from 0 to 255, such as 10.0.0.1".into(),
-                };
-                wrong(format!("`{text}` is not an IP address"), hint)
-            }
-        }
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "format": "ipv4" })
-    }
-}
-
-/// An address range: IPv4 so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Prefix(pub(super) Ipv4Net);
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Scalar for Prefix {
-    const EXAMPLE: &'static str = "172.16.1.0/24";
-    const NAME: &'static str = "Prefix";
-
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        match text.parse() {
-            Ok(IpNet::V6(_)) => wrong(
-                format!("`{text}` is an IPv6 range"),
-                format!("{IPV4_ONLY} range"),
-            ),
-            Ok(IpNet::V4(net)) => {
-                if let Some(kind) = not_a_machine(net.network()) {
-                    return wrong(
-                        format!("{net} begins with {kind}"),
-                        "use a range of unicast addresses, such as 172.16.1.0/24",
-                    );
-                }
-                if net != net.trunc() {
-                    return wrong(
-                        format!("{net} has bits set behind its /{}", net.prefix_len()),
-                        format!("the range that holds {} is {}", net.addr(), net.trunc()),
-                    );
-                }
-                Ok(Self(net))
-            }
-            Err(_) if text.parse::<Ipv4Addr>().is_ok() => wrong(
-                format!("`{text}` is an address, not a range"),
-                format!("add the prefix length, such as {text}/24"),
-            ),
-            Err(_) => wrong(
-                format!("`{text}` is not an address range"),
-                "a range is an address and a prefix length, such as 172.16.1.0/24",
-            ),
-        }
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9]+){3}/[0-9]{1,2}$" })
     }
 }
 

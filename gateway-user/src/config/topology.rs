@@ -1,7 +1,11 @@
 //! The validated topology: plain types, every reference resolved to an index,
 //! every default filled in. All later code works on these and checks nothing again.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -9,10 +13,13 @@ use serde::{Deserialize, Serialize};
 /// A whole site: what every gateway of the group knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
-    /// The VTEP that all gateways share; hosts send everything there.
+    /// The VTEP that all gateways share; hosts send everything there. All VTEPs are of
+    /// one family.
     pub anycast_vtep: IpAddr,
     /// MTU of the underlay in bytes.
     pub underlay_mtu: u32,
+    /// Over an IPv6 underlay: tunnels have a UDP checksum rather than 0.
+    pub udp_checksum: bool,
     /// Seed of the flow hash, the same on every gateway.
     pub seed: [u64; 2],
     /// ICMP errors that each CPU of a gateway sends at most in a second.
@@ -72,11 +79,15 @@ impl Topology {
         &self.vpcs[id.vpc].instances[id.instance]
     }
 
-    /// The subnet that holds an instance's address.
+    /// The subnet that holds an instance's first address.
     pub fn subnet_of(&self, id: InstanceId) -> &Subnet {
-        let ip = self.instance(id).ip;
-        let vpc = &self.vpcs[id.vpc];
-        vpc.subnets
+        self.subnet_with(id.vpc, self.instance(id).ip)
+    }
+
+    /// The subnet of a VPC that holds an instance's address.
+    pub fn subnet_with(&self, vpc: usize, ip: IpAddr) -> &Subnet {
+        let subnets = &self.vpcs[vpc].subnets;
+        subnets
             .iter()
             .find(|subnet| subnet.cidr.contains(&ip))
             .expect("validation places every instance in a subnet")
@@ -99,6 +110,12 @@ impl Topology {
                 .enumerate()
                 .map(move |(instance, i)| (InstanceId { vpc, instance }, i))
         })
+    }
+
+    /// Every address of every instance.
+    pub fn instance_ips(&self) -> impl Iterator<Item = (InstanceId, IpAddr)> {
+        self.instances()
+            .flat_map(|(id, instance)| instance.ips().map(move |ip| (id, ip)))
     }
 }
 
@@ -161,10 +178,26 @@ pub struct Instance {
     pub name: String,
     /// Private address.
     pub ip: IpAddr,
+    /// IPv6 address, if `ip` is an IPv4 one and it has both.
+    pub ip6: Option<Ipv6Addr>,
     /// MAC of its interface.
     pub mac: Mac,
     /// Index into [`Topology::hosts`].
     pub host: usize,
+}
+
+impl Instance {
+    /// All its addresses: one, or one of each family.
+    pub fn ips(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        [Some(self.ip), self.ip6.map(IpAddr::V6)]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Its address of the other address's family, as a translation needs it.
+    pub fn ip_like(&self, other: IpAddr) -> Option<IpAddr> {
+        self.ips().find(|ip| ip.is_ipv4() == other.is_ipv4())
+    }
 }
 
 /// Names an instance: indices into [`Topology::vpcs`] and [`Vpc::instances`].

@@ -14,10 +14,12 @@ mod links;
 mod logs;
 mod object;
 mod shared;
+mod sizes;
 mod steps;
 mod table;
 mod verified;
 mod verify;
+mod wide;
 
 use std::{
     fmt, fs,
@@ -50,6 +52,7 @@ pub use links::{Attachment, Mode, Role};
 pub use logs::Logs;
 pub use object::object;
 use shared::SharedArray;
+use sizes::Sizes;
 use steps::Steps;
 use table::BucketTable;
 pub use verified::verified;
@@ -97,6 +100,7 @@ pub struct Datapath {
     sizes: Sizes,
     pin_dir: PathBuf,
     attachments: Vec<Attachment>,
+    addresses: BucketTable<WideBucket>,
     endpoints: BucketTable,
     instance_keys: BucketTable,
     reverse: BucketTable,
@@ -133,9 +137,8 @@ impl Datapath {
             ebpf: &mut ebpf,
             pins: &mut pins,
         };
-        // Written by whoever configures IPv6; read back with the others.
-        drop(shared::<WideBucket>(maps, map::ADDRESSES, 1)?);
         let mut datapath = Self {
+            addresses: BucketTable::new(shared(maps, map::ADDRESSES, sizes.addresses)?),
             endpoints: BucketTable::new(shared::<Bucket>(maps, map::ENDPOINTS, sizes.endpoints)?),
             instance_keys: BucketTable::new(shared(maps, map::INSTANCE_KEYS, sizes.instance_keys)?),
             reverse: BucketTable::new(shared(maps, map::REVERSE, sizes.reverse)?),
@@ -147,7 +150,7 @@ impl Datapath {
             tunnels: shared(maps, map::TUNNELS, sizes.tunnels)?,
             instances: shared(maps, map::INSTANCES, sizes.instances)?,
             source_nats: shared(maps, map::SOURCE_NATS, sizes.source_nats)?,
-            uplinks: shared(maps, map::UPLINKS, gateway_common::UPLINK_SLOTS)?,
+            uplinks: shared(maps, map::UPLINKS, gateway_common::ALL_UPLINK_SLOTS)?,
             interfaces: shared(maps, map::INTERFACES, gateway_common::MAX_INTERFACES)?,
             filter: shared(maps, map::PUBLIC_FILTER, gateway_common::FILTER_WORDS)?,
             ranges: LpmTrie::try_from(take(&mut ebpf, map::INSIDE_RANGES)?)?,
@@ -212,6 +215,12 @@ impl Datapath {
                     }
                 }
                 Write::Remove(table, key) => self.table(table).remove(key),
+                Write::InsertAddress(scope, address, value) => {
+                    if self.addresses.insert((scope, address), value).is_err() {
+                        bail!(Outgrown(map::ADDRESSES));
+                    }
+                }
+                Write::RemoveAddress(scope, address) => self.addresses.remove((scope, address)),
                 Write::Wait => thread::sleep(PASSAGE),
             }
         }
@@ -238,6 +247,7 @@ impl Datapath {
         ];
         self.config == tables.config
             && self.guard.fits(&tables.guard, tables.config.guard)
+            && self.addresses.has_room_for(tables.addresses.len())
             && lists.into_iter().all(|(has, needs)| needs <= has)
             && buckets
                 .into_iter()
@@ -377,68 +387,6 @@ impl Datapath {
     }
 }
 
-/// Entries of each map.
-struct Sizes {
-    endpoints: u32,
-    instance_keys: u32,
-    reverse: u32,
-    guarded: u32,
-    guard: guard::Sizes,
-    ring: u32,
-    backends: u32,
-    tunnels: u32,
-    instances: u32,
-    source_nats: u32,
-    ranges: u32,
-    networks: u32,
-}
-
-impl Sizes {
-    /// Twice what is needed, so that a topology can grow without a new load.
-    fn of(tables: &Tables) -> Self {
-        let list = |len: usize| (len * 2).max(16) as u32;
-        let buckets = |entries: &crate::model::Entries| {
-            let mut buckets = table::buckets_for(entries.len());
-            while !table::fits(entries.keys().copied(), buckets) {
-                buckets *= 2;
-            }
-            buckets
-        };
-        Self {
-            endpoints: buckets(&tables.endpoints),
-            instance_keys: buckets(&tables.instance_keys),
-            reverse: buckets(&tables.reverse),
-            guarded: buckets(&tables.guard.guarded),
-            guard: guard::Sizes::of(&tables.guard, tables.config.guard),
-            ring: list(tables.ring.len()),
-            backends: list(tables.backends.len()),
-            tunnels: list(tables.tunnels.len()),
-            instances: list(tables.instances.len()),
-            source_nats: list(tables.source_nats.len()),
-            ranges: list(tables.ranges.len()),
-            networks: list(tables.networks.len()),
-        }
-    }
-
-    fn by_name(&self) -> [(&'static str, u32); 13] {
-        [
-            (map::ENDPOINTS, self.endpoints),
-            (map::INSTANCE_KEYS, self.instance_keys),
-            (map::REVERSE, self.reverse),
-            (map::GUARDED, self.guarded),
-            (map::RING, self.ring),
-            (map::TRACKS, self.ring),
-            (map::BACKENDS, self.backends),
-            (map::TUNNELS, self.tunnels),
-            (map::INSTANCES, self.instances),
-            (map::SOURCE_NATS, self.source_nats),
-            (map::COUNTERS, self.backends),
-            (map::INSIDE_RANGES, self.ranges),
-            (map::ROUTED, self.networks),
-        ]
-    }
-}
-
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
     ebpf.take_map(name)
         .with_context(|| format!("the XDP object has no map {name}"))
@@ -471,6 +419,7 @@ fn open(object: &[u8], tables: &Tables, sizes: &Sizes, pin_dir: Option<&Path>) -
         endpoints_mask: sizes.endpoints - 1,
         instances_mask: sizes.instance_keys - 1,
         reverse_mask: sizes.reverse - 1,
+        addresses_mask: sizes.addresses - 1,
         errors: jiffies::error_limit(tables.config.errors)?,
         guarded_mask: sizes.guarded - 1,
         meters_mask: sizes.guard.meters - 1,

@@ -1,24 +1,25 @@
 //! Writing the exact-match tables: a map's interface over buckets of a cache line.
 //!
 //! Readers (`gateway_ebpf::bucket`) take no lock. They are safe because
-//! - a new entry's value is stored before its key, and the key makes it visible;
+//! - a new entry becomes visible with the last of its stores (see [`Layout`]);
 //! - a value changes by one store;
 //! - an entry never moves while it is in the table (two-choice placement without
-//!   displacement: tables are at most a quarter full, see [`buckets_for`]);
+//!   displacement: tables are mostly empty, see [`buckets_for`]);
 //! - a removed slot is not used again before every reader that may still look at
 //!   it has finished ([`GRACE`]).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
     sync::atomic::{Ordering, fence},
     time::{Duration, Instant},
 };
 
 use gateway_common::{BUCKET_SLOTS, Bucket};
-use gateway_ebpf::bucket::places;
+use gateway_ebpf::bucket;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::shared::SharedArray;
-use crate::model::Entries;
 
 /// Longer than any run of the program by orders of magnitude.
 const GRACE: Duration = Duration::from_millis(100);
@@ -27,19 +28,84 @@ const GRACE: Duration = Duration::from_millis(100);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// Buckets for a table of so many keys: a power of two, at most a quarter full,
-/// with room to grow.
-pub(super) fn buckets_for(keys: usize) -> u32 {
-    (keys * 4 / BUCKET_SLOTS).max(64).next_power_of_two() as u32
+/// How entries lie in a bucket.
+pub(super) trait Layout: Sized + FromBytes + IntoBytes + Immutable {
+    /// What entries are found by.
+    type Key: Copy + Ord + Hash;
+
+    /// Entries in a bucket.
+    const SLOTS: usize;
+
+    /// Slots for each key in a table of the recommended size: the fewer slots a bucket
+    /// has, the sooner both buckets of some key are full.
+    const ROOM: usize;
+
+    /// The two places where a key may lie; a table of 2^n buckets uses the low n bits.
+    fn places(key: Self::Key) -> [u32; 2];
+
+    /// What readers find in a slot.
+    fn read(buckets: &SharedArray<Self>, at: Place) -> Option<(Self::Key, u64)>;
+
+    /// Fills a free slot. Readers find the entry from the last store on.
+    fn fill(buckets: &SharedArray<Self>, at: Place, key: Self::Key, value: u64);
+
+    /// Changes the value in a slot, with one store.
+    fn change(buckets: &SharedArray<Self>, at: Place, value: u64);
+
+    /// Frees a slot, with one store.
+    fn free(buckets: &SharedArray<Self>, at: Place);
+}
+
+/// A slot: bucket, and number in it.
+pub(super) type Place = (usize, usize);
+
+/// A slot is free while its key is 0.
+impl Layout for Bucket {
+    type Key = u64;
+
+    const SLOTS: usize = BUCKET_SLOTS;
+    const ROOM: usize = 4;
+
+    fn places(key: u64) -> [u32; 2] {
+        bucket::places(key)
+    }
+
+    fn read(buckets: &SharedArray<Self>, (bucket, slot): Place) -> Option<(u64, u64)> {
+        let word = |offset| buckets.word(bucket, offset).load(Ordering::Relaxed);
+        match word(slot) {
+            0 => None,
+            key => Some((key, word(BUCKET_SLOTS + slot))),
+        }
+    }
+
+    fn fill(buckets: &SharedArray<Self>, at: Place, key: u64, value: u64) {
+        Self::change(buckets, at, value);
+        fence(Ordering::SeqCst);
+        buckets.word(at.0, at.1).store(key, Ordering::Release);
+    }
+
+    fn change(buckets: &SharedArray<Self>, (bucket, slot): Place, value: u64) {
+        let word = buckets.word(bucket, BUCKET_SLOTS + slot);
+        word.store(value, Ordering::Release);
+    }
+
+    fn free(buckets: &SharedArray<Self>, (bucket, slot): Place) {
+        buckets.word(bucket, slot).store(0, Ordering::Release);
+    }
+}
+
+/// Buckets for a table of so many keys: a power of two, with room to grow.
+pub(super) fn buckets_for<B: Layout>(keys: usize) -> u32 {
+    (keys * B::ROOM / B::SLOTS).max(64).next_power_of_two() as u32
 }
 
 /// Whether every key finds a place in so many buckets, when placed in order.
-pub(super) fn fits(keys: impl Iterator<Item = u64>, buckets: u32) -> bool {
+pub(super) fn fits<B: Layout>(keys: impl Iterator<Item = B::Key>, buckets: u32) -> bool {
     let mut used = vec![0u8; buckets as usize];
     for key in keys {
-        let [a, b] = places(key).map(|place| (place & (buckets - 1)) as usize);
+        let [a, b] = B::places(key).map(|place| (place & (buckets - 1)) as usize);
         let place = if used[b] < used[a] { b } else { a };
-        if usize::from(used[place]) == BUCKET_SLOTS {
+        if usize::from(used[place]) == B::SLOTS {
             return false;
         }
         used[place] += 1;
@@ -49,17 +115,17 @@ pub(super) fn fits(keys: impl Iterator<Item = u64>, buckets: u32) -> bool {
 
 /// An exact-match table that packets read while it changes.
 #[derive(Debug)]
-pub(super) struct BucketTable {
-    buckets: SharedArray<Bucket>,
-    /// Where each key lies: bucket, slot.
-    index: HashMap<u64, (usize, usize)>,
+pub(super) struct BucketTable<B: Layout = Bucket> {
+    buckets: SharedArray<B>,
+    /// Where each key lies.
+    index: HashMap<B::Key, Place>,
     /// Freed slots and when.
-    freed: HashMap<(usize, usize), Instant>,
+    freed: HashMap<Place, Instant>,
 }
 
-impl BucketTable {
+impl<B: Layout> BucketTable<B> {
     /// Takes over an empty table.
-    pub(super) fn new(buckets: SharedArray<Bucket>) -> Self {
+    pub(super) fn new(buckets: SharedArray<B>) -> Self {
         assert!(
             buckets.len().is_power_of_two(),
             "the mask needs a power of two"
@@ -71,78 +137,66 @@ impl BucketTable {
         }
     }
 
-    /// Whether the table holds so many keys well: at most half full.
+    /// Whether the table holds so many keys well: at most twice the recommended number.
     pub(super) fn has_room_for(&self, keys: usize) -> bool {
-        keys * 2 <= self.buckets.len() * BUCKET_SLOTS
+        keys * B::ROOM / 2 <= self.buckets.len() * B::SLOTS
     }
 
     /// Makes `key` mean `value`.
-    pub(super) fn insert(&mut self, key: u64, value: u64) -> Result<(), Full> {
-        if let Some(&(bucket, slot)) = self.index.get(&key) {
-            self.buckets
-                .word(bucket, BUCKET_SLOTS + slot)
-                .store(value, Ordering::Release);
+    pub(super) fn insert(&mut self, key: B::Key, value: u64) -> Result<(), Full> {
+        if let Some(&at) = self.index.get(&key) {
+            B::change(&self.buckets, at, value);
             return Ok(());
         }
         let mask = self.buckets.len() as u32 - 1;
-        let [a, b] = places(key).map(|place| (place & mask) as usize);
+        let [a, b] = B::places(key).map(|place| (place & mask) as usize);
         let order = if self.used(b) < self.used(a) {
             [b, a]
         } else {
             [a, b]
         };
-        let (bucket, slot) = order
+        let at = order
             .into_iter()
             .find_map(|bucket| Some((bucket, self.free_slot(bucket)?)))
             .ok_or(Full)?;
-        self.freed.remove(&(bucket, slot));
-        self.buckets
-            .word(bucket, BUCKET_SLOTS + slot)
-            .store(value, Ordering::Release);
-        fence(Ordering::SeqCst);
-        self.buckets
-            .word(bucket, slot)
-            .store(key, Ordering::Release);
-        self.index.insert(key, (bucket, slot));
+        self.freed.remove(&at);
+        B::fill(&self.buckets, at, key, value);
+        self.index.insert(key, at);
         Ok(())
     }
 
     /// Forgets `key`.
-    pub(super) fn remove(&mut self, key: u64) {
-        if let Some((bucket, slot)) = self.index.remove(&key) {
-            self.buckets.word(bucket, slot).store(0, Ordering::Release);
-            self.freed.insert((bucket, slot), Instant::now());
+    pub(super) fn remove(&mut self, key: B::Key) {
+        if let Some(at) = self.index.remove(&key) {
+            B::free(&self.buckets, at);
+            self.freed.insert(at, Instant::now());
         }
     }
 
     /// Compares the table with what it should hold, and corrects it. How many entries
     /// were missing, wrong or too many.
-    pub(super) fn verify(&mut self, wanted: &Entries) -> Result<usize, Full> {
+    pub(super) fn verify(&mut self, wanted: &BTreeMap<B::Key, u64>) -> Result<usize, Full> {
+        let slots = |bucket| (0..B::SLOTS).map(move |slot| (bucket, slot));
         let mut strays = Vec::new();
-        for bucket in 0..self.buckets.len() {
-            for slot in 0..BUCKET_SLOTS {
-                let key = self.key(bucket, slot);
-                let place = Some(&(bucket, slot));
-                if key != 0 && (self.index.get(&key) != place || !wanted.contains_key(&key)) {
-                    strays.push((bucket, slot));
-                }
+        for at in (0..self.buckets.len()).flat_map(slots) {
+            if let Some((key, _)) = B::read(&self.buckets, at)
+                && (self.index.get(&key) != Some(&at) || !wanted.contains_key(&key))
+            {
+                strays.push(at);
             }
         }
-        for &(bucket, slot) in &strays {
-            self.buckets.word(bucket, slot).store(0, Ordering::Release);
-            self.freed.insert((bucket, slot), Instant::now());
+        for &at in &strays {
+            B::free(&self.buckets, at);
+            self.freed.insert(at, Instant::now());
         }
         let mut wrong = strays.len();
         let buckets = &self.buckets;
-        self.index.retain(|&key, &mut (bucket, slot)| {
-            buckets.word(bucket, slot).load(Ordering::Relaxed) == key
-        });
+        self.index
+            .retain(|&key, &mut at| B::read(buckets, at).is_some_and(|(held, _)| held == key));
         for (&key, &value) in wanted {
-            let holds = self.index.get(&key).is_some_and(|&(bucket, slot)| {
-                let word = self.buckets.word(bucket, BUCKET_SLOTS + slot);
-                word.load(Ordering::Relaxed) == value
-            });
-            if !holds {
+            let held = self.index.get(&key);
+            let held = held.and_then(|&at| B::read(&self.buckets, at));
+            if held != Some((key, value)) {
                 wrong += 1;
                 self.insert(key, value)?;
             }
@@ -151,21 +205,16 @@ impl BucketTable {
     }
 
     fn used(&self, bucket: usize) -> usize {
-        (0..BUCKET_SLOTS)
-            .filter(|&slot| self.key(bucket, slot) != 0)
-            .count()
+        B::SLOTS - self.free_slots(bucket).count()
     }
 
-    fn key(&self, bucket: usize, slot: usize) -> u64 {
-        self.buckets.word(bucket, slot).load(Ordering::Relaxed)
+    fn free_slots(&self, bucket: usize) -> impl Iterator<Item = usize> {
+        (0..B::SLOTS).filter(move |&slot| B::read(&self.buckets, (bucket, slot)).is_none())
     }
 
     /// A slot that nobody uses and nobody still looks at. When there is none but
     /// one was freed a moment ago, waits for the grace period.
     fn free_slot(&self, bucket: usize) -> Option<usize> {
-        let free: Vec<_> = (0..BUCKET_SLOTS)
-            .filter(|&slot| self.key(bucket, slot) == 0)
-            .collect();
         let rest = |slot: &usize| {
             self.freed
                 .get(&(bucket, *slot))
@@ -173,14 +222,14 @@ impl BucketTable {
                     GRACE.saturating_sub(freed.elapsed())
                 })
         };
-        let slot = free.into_iter().min_by_key(rest)?;
+        let slot = self.free_slots(bucket).min_by_key(rest)?;
         std::thread::sleep(rest(&slot));
         Some(slot)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{
         os::fd::OwnedFd,
         sync::{
@@ -193,9 +242,10 @@ mod tests {
     use nix::sys::memfd::{MFdFlags, memfd_create};
 
     use super::*;
+    use crate::model::Entries;
 
     /// Shared memory that is not a BPF map: the same mapping code without root.
-    fn memory(buckets: u32) -> OwnedFd {
+    pub(in super::super) fn memory(buckets: u32) -> OwnedFd {
         let fd = memfd_create("table", MFdFlags::MFD_CLOEXEC).unwrap();
         nix::unistd::ftruncate(&fd, i64::from(buckets) * 64).unwrap();
         fd
@@ -214,7 +264,7 @@ mod tests {
     #[test]
     fn what_is_inserted_is_found_until_removed() {
         let fd = memory(64);
-        let mut table = BucketTable::new(SharedArray::new(&fd, 64).unwrap());
+        let mut table = BucketTable::<Bucket>::new(SharedArray::new(&fd, 64).unwrap());
         for key in 1..=60 {
             table.insert(key, key * 10).unwrap();
         }
@@ -231,14 +281,17 @@ mod tests {
     fn tables_of_the_recommended_size_fit() {
         for count in [1, 100, 10_000, 200_000] {
             let keys = (1..=count as u64).map(|i| i << 32 | 0xcb00_7100 | i & 0xff);
-            assert!(fits(keys, buckets_for(count)), "{count} keys");
+            assert!(
+                fits::<Bucket>(keys, buckets_for::<Bucket>(count)),
+                "{count} keys"
+            );
         }
     }
 
     #[test]
     fn what_somebody_else_wrote_is_corrected() {
         let fd = memory(64);
-        let mut table = BucketTable::new(SharedArray::new(&fd, 64).unwrap());
+        let mut table = BucketTable::<Bucket>::new(SharedArray::new(&fd, 64).unwrap());
         let wanted: Entries = (1..=60).map(|key| (key, key * 10)).collect();
         for (&key, &value) in &wanted {
             table.insert(key, value).unwrap();
@@ -270,12 +323,12 @@ mod tests {
     #[test]
     fn a_full_table_says_so() {
         let fd = memory(1);
-        let mut table = BucketTable::new(SharedArray::new(&fd, 1).unwrap());
+        let mut table = BucketTable::<Bucket>::new(SharedArray::new(&fd, 1).unwrap());
         for key in 1..=4 {
             table.insert(key, key).unwrap();
         }
         assert_eq!(table.insert(5, 5), Err(Full));
-        assert!(!fits(1..=5, 1));
+        assert!(!fits::<Bucket>(1..=5, 1));
     }
 
     /// Readers run while a writer inserts, changes and removes: a key that is
@@ -284,7 +337,7 @@ mod tests {
     fn readers_never_see_a_half_entry() {
         const BUCKETS: u32 = 64;
         let fd = memory(BUCKETS);
-        let mut table = BucketTable::new(SharedArray::new(&fd, BUCKETS).unwrap());
+        let mut table = BucketTable::<Bucket>::new(SharedArray::new(&fd, BUCKETS).unwrap());
         let stable: Vec<u64> = (1..=50).collect();
         for &key in &stable {
             table.insert(key, key << 32).unwrap();

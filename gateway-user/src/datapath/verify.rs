@@ -33,6 +33,10 @@ impl Datapath {
             map::REVERSE,
             self.reverse.verify(&tables.reverse).map_err(full)?,
         );
+        note(
+            map::ADDRESSES,
+            self.addresses.verify(&tables.addresses).map_err(full)?,
+        );
         note(map::RING, array(&self.ring, &tables.ring));
         note(map::BACKENDS, array(&self.backends, &tables.backends));
         note(map::TUNNELS, array(&self.tunnels, &tables.tunnels));

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -124,6 +124,9 @@ pub struct Allocation {
     /// `GUARDS` and `GUARD_STATES`.
     #[serde(default)]
     pub guards: Indices<GuardedId>,
+    /// Public IPv6 addresses: see `EndpointKey::v6`.
+    #[serde(default)]
+    pub public: Indices<Ipv6Addr>,
 }
 
 impl Allocation {
@@ -140,7 +143,7 @@ impl Allocation {
         self.networks
             .hold(topology.vpcs.iter().map(|vpc| vpc.vni), now);
         let routers = topology.vpcs.iter().map(|vpc| VmId::router(vpc.vni));
-        let vms = topology.instances().map(|(id, _)| VmId::of(topology, id));
+        let vms = (topology.instance_ips()).map(|(id, ip)| VmId::at(topology.vpcs[id.vpc].vni, ip));
         self.vms.hold(routers.chain(vms), now);
         let hosts = topology.hosts.iter().map(|host| host.vtep);
         let gateways = topology.gateways.iter().map(|gateway| gateway.vtep);
@@ -148,6 +151,12 @@ impl Allocation {
         let guarded = topology.guard.services.keys();
         let guarded = guarded.map(|&what| GuardedId::of(topology, what));
         self.guards.hold(guarded, now);
+        let public = crate::netlink::public_ips(topology).into_iter();
+        let public = public.filter_map(|ip| match ip {
+            IpAddr::V6(v6) => Some(v6),
+            IpAddr::V4(_) => None,
+        });
+        self.public.hold(public, now);
     }
 
     /// Whether every index is in use once: a file may hold anything.
@@ -157,6 +166,7 @@ impl Allocation {
             && self.tunnels.is_sound()
             && self.networks.is_sound()
             && self.guards.is_sound()
+            && self.public.is_sound()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
 };
 
 use serde::{Deserialize, Serialize};
@@ -166,6 +166,11 @@ impl Course {
         (self.allocation.tunnels.get(&vtep)).expect("every host has an index")
     }
 
+    /// Number of a public IPv6 address of what is served.
+    pub(super) fn public(&self, ip: &Ipv6Addr) -> u32 {
+        (self.allocation.public.get(ip)).expect("every public IPv6 address has a number")
+    }
+
     /// Index of a VPC of what is served.
     pub(super) fn network(&self, vni: u32) -> u32 {
         (self.allocation.networks.get(&vni)).expect("every VPC has an index")
@@ -208,8 +213,8 @@ impl Course {
         }
         // The way back belongs to whom the topology gives it.
         let mut ways_back: BTreeSet<_> = named.iter().filter_map(way_back).collect();
-        let vms: BTreeMap<VmId, InstanceId> = (topology.instances())
-            .map(|(id, _)| (VmId::of(topology, id), id))
+        let vms: BTreeMap<VmId, InstanceId> = (topology.instance_ips())
+            .map(|(id, ip)| (VmId::at(topology.vpcs[id.vpc].vni, ip), id))
             .collect();
         let mut leaving = BTreeSet::new();
         for (id, index) in gone {

@@ -71,12 +71,19 @@ impl GuardedId {
 }
 
 impl VmId {
-    /// An instance of the topology.
-    pub fn of(topology: &Topology, id: InstanceId) -> Self {
+    /// An instance, by one of its addresses: what is known of it is of one family.
+    pub const fn at(vni: u32, address: IpAddr) -> Self {
         Self {
-            vni: topology.vpcs[id.vpc].vni,
-            address: Some(topology.instance(id).ip),
+            vni,
+            address: Some(address),
         }
+    }
+
+    /// An instance as it stands behind a public address.
+    fn behind(topology: &Topology, id: InstanceId, public: IpAddr) -> Self {
+        let ip = topology.instance(id).ip_like(public);
+        let ip = ip.expect("validation lets nobody translate between families");
+        Self::at(topology.vpcs[id.vpc].vni, ip)
     }
 
     /// A VPC's virtual router.
@@ -100,7 +107,7 @@ impl BackendId {
     pub fn served(topology: &Topology, service: ServiceId, backend: &config::Backend) -> Self {
         Self::Served {
             service,
-            vm: VmId::of(topology, backend.instance),
+            vm: VmId::behind(topology, backend.instance, service.vip),
             port: backend.port,
         }
     }
@@ -109,8 +116,13 @@ impl BackendId {
     pub fn floating(topology: &Topology, floating: &config::FloatingIp) -> Self {
         Self::Floating {
             public: floating.ip,
-            vm: VmId::of(topology, floating.instance),
+            vm: VmId::behind(topology, floating.instance, floating.ip),
         }
+    }
+
+    /// The private address of the instance behind it.
+    pub(super) fn inside(&self) -> IpAddr {
+        (self.vm().address).expect("no virtual router stands behind a public address")
     }
 
     /// The instance behind it.

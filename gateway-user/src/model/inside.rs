@@ -3,16 +3,14 @@
 
 use std::net::IpAddr;
 
-use gateway_common::{
-    EndpointKey, FILTER_WORDS, Hull, InstanceKey, Range, Reference, WideSlot, vni_word,
-};
+use gateway_common::{EndpointKey, FILTER_WORDS, Hull, Range, Reference, WideSlot, vni_word};
 use gateway_ebpf::{
     family::{Family, V4, V6},
     stages::hairpin,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Course, Tables, VmId, address, word};
+use super::{Course, Tables, VmId, address, addresses, word};
 use crate::config::Topology;
 
 /// Longest IPv6 prefix of a hull.
@@ -32,9 +30,13 @@ pub(super) struct Hulls {
 
 impl Hulls {
     pub(super) fn new(topology: &Topology, vpc: usize) -> Self {
+        Self::over(&ranges(topology, vpc).collect::<Vec<_>>())
+    }
+
+    fn over(ranges: &[IpNet]) -> Self {
         Self {
-            v4: hull_v4(topology, vpc),
-            v6: hull_v6(topology, vpc),
+            v4: hull_v4(ranges),
+            v6: hull_v6(ranges),
         }
     }
 
@@ -47,10 +49,11 @@ impl Hulls {
     }
 }
 
-fn hull_v4(topology: &Topology, vpc: usize) -> Hull {
-    let mut ranges: Vec<Ipv4Net> = ranges(topology, vpc)
+fn hull_v4(ranges: &[IpNet]) -> Hull {
+    let mut ranges: Vec<Ipv4Net> = ranges
+        .iter()
         .filter_map(|range| match range {
-            IpNet::V4(range) => Some(range),
+            IpNet::V4(range) => Some(*range),
             IpNet::V6(_) => None,
         })
         .collect();
@@ -62,11 +65,12 @@ fn hull_v4(topology: &Topology, vpc: usize) -> Hull {
     hull
 }
 
-fn hull_v6(topology: &Topology, vpc: usize) -> Hull {
-    let ranges: Vec<Ipv6Net> = ranges(topology, vpc)
+fn hull_v6(ranges: &[IpNet]) -> Hull {
+    let ranges: Vec<Ipv6Net> = ranges
+        .iter()
         .filter_map(|range| match range {
             IpNet::V4(_) => None,
-            IpNet::V6(range) => Some(range),
+            IpNet::V6(range) => Some(*range),
         })
         .collect();
     let Some(cover) = cover(&ranges) else {
@@ -146,24 +150,11 @@ pub(super) fn add(tables: &mut Tables, topology: &Topology, course: &Course) {
             tables.ranges.insert((bits, range));
         }
     }
-    for (id, instance) in topology.instances() {
-        let peer = Reference::new(Reference::PEER, course.vm(&VmId::of(topology, id)));
+    for (id, ip) in topology.instance_ips() {
+        let vm = VmId::at(topology.vpcs[id.vpc].vni, ip);
+        let peer = Reference::new(Reference::PEER, course.vm(&vm));
         for other in topology.peers_of(id.vpc) {
-            insert(tables, topology.vpcs[other].vni, instance.ip, peer);
-        }
-    }
-}
-
-/// Makes an inner address of a VPC known.
-fn insert(tables: &mut Tables, vni: u32, ip: IpAddr, reference: Reference) {
-    let vni = vni_word(vni);
-    match ip {
-        IpAddr::V4(ip) => {
-            let key = InstanceKey::v4(vni, word(ip));
-            tables.instance_keys.insert(key.0, reference.0);
-        }
-        IpAddr::V6(_) => {
-            tables.addresses.insert((vni, address(ip)), reference.0);
+            addresses::add_inner(tables, vni_word(topology.vpcs[other].vni), ip, peer);
         }
     }
 }
@@ -216,13 +207,43 @@ mod tests {
         assert_eq!(two_covers(&ranges), nets(&["10.0.0.0/15", "172.16.1.0/24"]));
     }
 
+    fn is_inside(ranges: &[&str], ip: &str) -> bool {
+        let ranges: Vec<IpNet> = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        let ip: IpAddr = ip.parse().unwrap();
+        let hull = Hulls::over(&ranges).of(ip);
+        match ip {
+            IpAddr::V4(_) => V4::is_inside(&hull, V4::address(&address(ip))),
+            IpAddr::V6(_) => V6::is_inside(&hull, V6::address(&address(ip))),
+        }
+    }
+
     #[test]
-    fn an_ipv6_cover_has_64_bits_at_most() {
-        let nets: Vec<Ipv6Net> = ["fd00:1::/112", "fd00:1::1:0/112"]
-            .iter()
-            .map(|text| text.parse().expect("a range"))
-            .collect();
-        assert_eq!(cover(&nets).expect("one").to_string(), "fd00:1::/111");
+    fn the_ranges_of_an_address_are_those_of_its_family() {
+        let both = ["172.16.0.0/16", "fd00:1::/64", "10.0.0.0/8"];
+        for inside in ["172.16.3.4", "10.9.9.9", "fd00:1::9"] {
+            assert!(is_inside(&both, inside), "{inside}");
+        }
+        for outside in ["172.17.0.1", "fd00:1:0:1::1", "2001:db8::1", "::"] {
+            assert!(!is_inside(&both, outside), "{outside}");
+        }
+        assert!(!is_inside(&["fd00:1::/64"], "0.0.0.0"));
+        assert!(!is_inside(&["172.16.0.0/16"], "2001:db8::1"));
+    }
+
+    #[test]
+    fn ipv6_ranges_are_held_together_and_never_longer_than_half_an_address() {
+        let two = ["fd00:1::/64", "fd00:1:0:8000::/65"];
+        assert!(is_inside(&two, "fd00:1::1") && is_inside(&two, "fd00:1:0:8000::1"));
+        assert!(is_inside(&two, "fd00:1:0:8000:8000::1"), "it may hold more");
+        assert!(!is_inside(&two, "fd00:2::1"));
+    }
+
+    /// Link-local addresses and groups have no business outside.
+    #[test]
+    fn what_no_router_forwards_stays_inside() {
+        for inside in ["fe80::1", "ff02::1", "ff0e::1"] {
+            assert!(is_inside(&["fd00:1::/64"], inside), "{inside}");
+        }
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 //!
 //! A virtual IP becomes map entries in [`services`]; next hops do in [`paths`].
 
+mod addresses;
 mod allocation;
 mod course;
 mod extents;
@@ -20,8 +21,8 @@ use std::{
 };
 
 use gateway_common::{
-    Address, Backend, Config, ErrorLimit, Instance, Interface, NextHop, Range, SourceNat, Tunnel,
-    UPLINK_SLOTS, Underlay,
+    ALL_UPLINK_SLOTS, Address, Backend, Config, ErrorLimit, Instance, Interface, NextHop, Range,
+    SourceNat, Tunnel, Underlay,
 };
 
 use crate::{
@@ -74,7 +75,7 @@ pub struct Tables {
     /// `SOURCE_NATS`.
     pub source_nats: Vec<SourceNat>,
     /// `UPLINKS`.
-    pub uplinks: [NextHop; UPLINK_SLOTS as usize],
+    pub uplinks: [NextHop; ALL_UPLINK_SLOTS as usize],
     /// `INTERFACES`, public ones.
     pub interfaces: Vec<Interface>,
     /// `PORTS`: kernel's interface indices; 0 is none.
@@ -142,6 +143,7 @@ pub fn tables(
         tunnels,
         networks,
         guards,
+        public: _,
     } = &course.allocation;
     let mut tables = Tables {
         config: Config {
@@ -216,16 +218,6 @@ pub fn word(ip: Ipv4Addr) -> u32 {
 /// Name of a service as people write it: `tcp/443`.
 pub fn listen(protocol: Protocol, port: u16) -> String {
     format!("{protocol}/{port}")
-}
-
-/// The IPv4 address of an `IpAddr` that validation let through.
-///
-/// The data plane of this version handles IPv4; `config` refuses all else.
-fn v4(ip: IpAddr) -> Ipv4Addr {
-    match ip {
-        IpAddr::V4(v4) => v4,
-        IpAddr::V6(v6) => unreachable!("validation refuses IPv6 here: {v6}"),
-    }
 }
 
 #[cfg(test)]

@@ -2,14 +2,18 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use gateway_common::{Interface, Macs, NextHop, Tunnel, UPLINK_SLOTS, VXLAN_OVERHEAD_V4, macs};
+use gateway_common::{
+    ALL_UPLINK_SLOTS, Address, Interface, Macs, NextHop, Tunnel, VXLAN_OVERHEAD_V4,
+    VXLAN_OVERHEAD_V6, macs,
+};
 use gateway_ebpf::{
     checksum,
+    family::{Family, V6},
     headers::{Ethernet, Ipv4, Vxlan},
 };
 use zerocopy::IntoBytes;
 
-use super::{Indices, Tables, address, v4};
+use super::{Indices, Tables, address};
 use crate::{
     config::{Gateway, Mac, Topology},
     reachability::{self, Reachability},
@@ -49,12 +53,15 @@ pub(super) fn add(
             reach.tunnels.get(&host.vtep).map_or(&[][..], |hops| hops),
             index,
         );
-        let tunnel = tunnel(topology.anycast_vtep, host.vtep, hop, reach, &ports);
+        let link = link(hop, reach, &ports).unwrap_or_default();
         let place = indices.get(&host.vtep).expect("every host has an index");
-        tables.tunnels[place as usize] = tunnel;
+        tables.tunnels[place as usize] = tunnel(topology, host.vtep, link);
     }
-    for slot in 0..UPLINK_SLOTS as usize {
-        tables.uplinks[slot] = uplink(pick(&reach.uplinks, slot), reach, &ports);
+    let hops = [&reach.uplinks, &reach.uplinks_v6];
+    for (hops, slots) in hops.into_iter().zip(uplink_slots(&mut tables.uplinks)) {
+        for (number, slot) in slots.iter_mut().enumerate() {
+            *slot = uplink(pick(hops, number), reach, &ports);
+        }
     }
 }
 
@@ -86,6 +93,11 @@ fn interfaces(gateway: &Gateway, reach: &Reachability) -> Vec<Interface> {
         })
     });
     records.collect()
+}
+
+/// The slots of each family.
+fn uplink_slots(uplinks: &mut [NextHop; ALL_UPLINK_SLOTS as usize]) -> [&mut [NextHop]; 2] {
+    uplinks.split_at_mut(V6::UPLINKS as usize).into()
 }
 
 /// One of the usable next hops, spread by index.
@@ -135,16 +147,42 @@ fn link(
 }
 
 /// The outer headers towards a VTEP; port 0 when there is no way.
-fn tunnel(
-    from: IpAddr,
-    to: IpAddr,
-    hop: Option<&reachability::NextHop>,
-    reach: &Reachability,
-    ports: &BTreeMap<&str, u32>,
-) -> Tunnel {
+fn tunnel(topology: &Topology, to: IpAddr, wire: Wire) -> Tunnel {
     let Wire {
         macs, mtu, port, ..
-    } = link(hop, reach, ports).unwrap_or_default();
+    } = wire;
+    let from = topology.anycast_vtep;
+    let (source, destination) = (address(from), address(to));
+    let is_v4 = from.is_ipv4();
+    let overhead = match is_v4 {
+        true => VXLAN_OVERHEAD_V4,
+        false => VXLAN_OVERHEAD_V6,
+    };
+    Tunnel {
+        macs,
+        kind: if is_v4 {
+            Ethernet::IPV4
+        } else {
+            Ethernet::IPV6
+        },
+        mtu: mtu.saturating_sub(overhead).min(u16::MAX.into()) as u16,
+        source,
+        destination,
+        checksum: match is_v4 {
+            true => header_sum(source[0], destination[0]),
+            false => datagram_sum(source, destination),
+        },
+        flags: match topology.udp_checksum {
+            true => Tunnel::FLAG_UDP_CHECKSUM,
+            false => 0,
+        },
+        port,
+        ..Tunnel::default()
+    }
+}
+
+/// Sum of what never changes in an outer IPv4 header.
+fn header_sum(source: u32, destination: u32) -> u16 {
     let template = Ipv4 {
         version_ihl: Ipv4::VERSION_IHL,
         tos: 0,
@@ -154,19 +192,21 @@ fn tunnel(
         ttl: Vxlan::TTL,
         protocol: Ipv4::UDP,
         checksum: 0,
-        source: super::word(v4(from)),
-        destination: super::word(v4(to)),
+        source,
+        destination,
     };
-    Tunnel {
-        macs,
-        kind: Ethernet::IPV4,
-        mtu: mtu.saturating_sub(VXLAN_OVERHEAD_V4).min(u16::MAX.into()) as u16,
-        source: address(from),
-        destination: address(to),
-        checksum: checksum::sum(template.as_bytes()),
-        port,
-        ..Tunnel::default()
-    }
+    checksum::sum(template.as_bytes())
+}
+
+/// Sum of what never changes in an outer UDP datagram over IPv6, pseudo header included.
+fn datagram_sum(source: Address, destination: Address) -> u16 {
+    let pseudo = checksum::add(
+        checksum::sum(source.as_bytes()),
+        checksum::sum(destination.as_bytes()),
+    );
+    let rest = [u16::from(Ipv4::UDP).to_be(), Vxlan::PORT];
+    let flags = checksum::halves(Vxlan::FLAGS);
+    checksum::add(pseudo, checksum::sum([rest, flags].as_bytes()))
 }
 
 /// A next hop on the public side; port 0 when there is none.

@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 
 use gateway_common::{
-    Backend, Endpoint, EndpointKey, Instance, InstanceKey, Reference, ReverseKey, SourceNat, macs,
-    vni_word,
+    Backend, Endpoint, Instance, InstanceKey, Reference, ReverseKey, SourceNat, macs, vni_word,
 };
 use gateway_ebpf::checksum;
 
 use super::{
-    BackendId, Condition, Course, Label, ServiceId, Tables, VmId, address, inside::Hulls, v4, word,
+    BackendId, Condition, Course, Label, ServiceId, Tables, VmId, address, addresses, inside::Hulls,
 };
 use crate::config::{self, Affinity, InstanceId, Topology};
 
@@ -31,16 +30,14 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology, course: &C
             ..Instance::default()
         };
         for subnet in &vpc.subnets {
-            let key = InstanceKey::v4(vni, word(v4(subnet.router)));
-            tables
-                .instance_keys
-                .insert(key.0, Reference::new(Reference::ROUTER, router).0);
+            let who = Reference::new(Reference::ROUTER, router);
+            addresses::add_inner(tables, vni, subnet.router, who);
         }
     }
-    for (id, instance) in topology.instances() {
-        let vpc = &topology.vpcs[id.vpc];
+    for (id, ip) in topology.instance_ips() {
+        let (vpc, instance) = (&topology.vpcs[id.vpc], topology.instance(id));
         let vni = vni_word(vpc.vni);
-        let index = course.vm(&VmId::of(topology, id));
+        let index = course.vm(&VmId::at(vpc.vni, ip));
         let host = topology.hosts[instance.host].vtep;
         tables.instances[index as usize] = Instance {
             host: address(host),
@@ -49,16 +46,17 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology, course: &C
             vni,
             floating: 0,
             flags: Instance::FLAG_VALID,
-            inside: hulls[id.vpc].of(instance.ip),
+            inside: hulls[id.vpc].of(ip),
             network: course.network(vpc.vni),
-            address: address(instance.ip),
-            router: address(topology.subnet_of(id).router),
+            address: address(ip),
+            router: address(topology.subnet_with(id.vpc, ip).router),
             reserved: [0; 8],
         };
-        let key = InstanceKey::v4(vni, word(v4(instance.ip)));
-        tables
-            .instance_keys
-            .insert(key.0, Reference::new(Reference::INSTANCE, index).0);
+        let who = Reference::new(Reference::INSTANCE, index);
+        addresses::add_inner(tables, vni, ip, who);
+        if ip.is_ipv6() {
+            addresses::add_mac(tables, vni, instance.mac, who);
+        }
     }
 }
 
@@ -66,14 +64,14 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology, course: &C
 /// the course's.
 pub(super) fn add_services(tables: &mut Tables, topology: &Topology, course: &Course) {
     for (number, service) in topology.load_balancers.iter().enumerate() {
-        own(tables, service.vip);
+        addresses::own(tables, course, service.vip, Endpoint::address());
         let id = ServiceId::from(service);
         for (position, backend) in service.backends.iter().enumerate() {
+            let backend_id = BackendId::served(topology, id, backend);
             let translation = Translation::new(
                 (service.vip, service.port),
-                (topology.instance(backend.instance).ip, backend.port),
+                (backend_id.inside(), backend.port),
             );
-            let backend_id = BackendId::served(topology, id, backend);
             let index = course.backend(&backend_id);
             let condition = course.condition(&backend_id);
             let flags = match condition {
@@ -96,7 +94,7 @@ pub(super) fn add_services(tables: &mut Tables, topology: &Topology, course: &Co
                 condition,
             };
             let key = ReverseKey::new(
-                course.vm(&VmId::of(topology, backend.instance)),
+                course.vm(&backend_id.vm()),
                 service.protocol.number(),
                 backend.port.to_be(),
             );
@@ -104,11 +102,7 @@ pub(super) fn add_services(tables: &mut Tables, topology: &Topology, course: &Co
                 .reverse
                 .insert(key.0, Reference::new(Reference::SOURCE_NAT, index).0);
         }
-        let key = EndpointKey::v4(
-            word(v4(service.vip)),
-            service.protocol.number(),
-            service.port.to_be(),
-        );
+        let key = addresses::service(course, &id);
         let endpoint = match service.affinity {
             Affinity::Flow => course.rings.endpoint(&id),
             Affinity::SourceIp => course.rings.endpoint(&id).by_source(),
@@ -120,10 +114,10 @@ pub(super) fn add_services(tables: &mut Tables, topology: &Topology, course: &Co
 /// Adds every floating IP, both ways.
 pub(super) fn add_floating_ips(tables: &mut Tables, topology: &Topology, course: &Course) {
     for (number, floating) in topology.floating_ips.iter().enumerate() {
-        let inside = topology.instance(floating.instance).ip;
-        let translation = Translation::new((floating.ip, 0), (inside, 0));
+        let id = BackendId::floating(topology, floating);
+        let translation = Translation::new((floating.ip, 0), (id.inside(), 0));
         let flags = Backend::FLAG_VALID | Backend::FLAG_KEEP_PORT;
-        let index = course.backend(&BackendId::floating(topology, floating));
+        let index = course.backend(&id);
         add_backend(
             tables,
             topology,
@@ -132,20 +126,9 @@ pub(super) fn add_floating_ips(tables: &mut Tables, topology: &Topology, course:
             (index, &translation, flags),
         );
         tables.labels[index as usize] = Label::Floating(number);
-        let key = EndpointKey::address_v4(word(v4(floating.ip)));
-        tables.endpoints.insert(key.0, Endpoint::floating(index).0);
-        let vm = course.vm(&VmId::of(topology, floating.instance));
-        tables.instances[vm as usize].floating = index;
+        addresses::own(tables, course, floating.ip, Endpoint::floating(index));
+        tables.instances[course.vm(&id.vm()) as usize].floating = index;
     }
-}
-
-/// Makes an address the gateway's own: it answers ARP and echo for it.
-fn own(tables: &mut Tables, ip: IpAddr) {
-    let key = EndpointKey::address_v4(word(v4(ip)));
-    tables
-        .endpoints
-        .entry(key.0)
-        .or_insert(Endpoint::address().0);
 }
 
 /// Writes a translation and what undoes it, both at the backend's index.
@@ -194,8 +177,9 @@ impl Translation {
     }
 
     fn addresses_delta(&self) -> u16 {
-        let halves = |ip| checksum::halves(word(v4(ip)));
-        checksum::delta(&halves(self.from.0), &halves(self.to.0))
+        let halves = |ip| address(ip).map(checksum::halves);
+        let (from, to) = (halves(self.from.0), halves(self.to.0));
+        checksum::delta(from.as_flattened(), to.as_flattened())
     }
 
     /// What the rewrite adds to the IPv4 header checksum, the TTL's decrement included.

@@ -2,7 +2,9 @@ mod changes;
 
 use std::net::IpAddr;
 
-use gateway_common::{Backend, Endpoint, EndpointKey, Reference, ReverseKey, RingSlot, macs};
+use gateway_common::{
+    Backend, Endpoint, EndpointKey, Reference, ReverseKey, RingSlot, UPLINK_SLOTS, macs,
+};
 
 use super::*;
 use crate::{
@@ -19,6 +21,7 @@ fn topology() -> Topology {
     let instance = |name: &str, ip: &str, mac: u8, host| config::Instance {
         name: name.into(),
         ip: ip.parse().unwrap(),
+        ip6: None,
         mac: Mac([2, 0xaa, 0, 0, 1, mac]),
         host,
     };
@@ -26,6 +29,7 @@ fn topology() -> Topology {
         anycast_vtep: ip("10.0.0.100"),
         underlay_mtu: 1600,
         peerings: vec![],
+        udp_checksum: false,
         seed: [1, 2],
         icmp_errors_per_second: 1_000,
         tcp_mss: 0,
@@ -134,6 +138,7 @@ fn reach() -> Reachability {
             hop("eth0", "192.0.2.1", Some(Mac([2, 0, 0, 0, 2, 1]))),
             hop("eth0", "192.0.2.5", Some(Mac([2, 0, 0, 0, 2, 2]))),
         ],
+        uplinks_v6: vec![],
     }
 }
 
@@ -230,7 +235,9 @@ fn next_hops_become_tunnels_and_uplinks() {
         .iter()
         .map(|uplink| uplink.macs[1].to_ne_bytes()[1])
         .collect();
-    assert_eq!(last_bytes, [1, 2].repeat(8), "two uplinks share the slots");
+    let (v4, v6) = last_bytes.split_at(UPLINK_SLOTS as usize);
+    assert_eq!(v4, [1, 2].repeat(8), "two uplinks share the slots");
+    assert_eq!(v6, [0; 16], "no way out for IPv6");
 }
 
 #[test]

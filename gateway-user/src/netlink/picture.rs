@@ -199,7 +199,8 @@ impl Picture {
             .endpoints
             .iter()
             .flat_map(|endpoint| self.towards(wanted, *endpoint));
-        tunnels.chain(self.uplinks(wanted)).collect()
+        let uplinks = wanted.families().flat_map(|v6| self.uplinks(wanted, v6));
+        tunnels.chain(uplinks).collect()
     }
 
     /// What the rest of the agent sees.
@@ -217,7 +218,8 @@ impl Picture {
                 .collect(),
             vlans: self.vlans(wanted).collect(),
             tunnels: tunnels.collect(),
-            uplinks: self.next_hops(self.uplinks(wanted)),
+            uplinks: self.next_hops(self.uplinks(wanted, false)),
+            uplinks_v6: self.next_hops(self.uplinks(wanted, true)),
         }
     }
 
@@ -268,25 +270,25 @@ impl Picture {
             .collect()
     }
 
-    /// Routers of the default route out of the public interfaces, or of the most
-    /// general routes there are.
-    fn uplinks(&self, wanted: &Wanted) -> BTreeSet<NeighbourKey> {
-        let mut routers = BTreeSet::new();
-        for v6 in wanted.families() {
-            let Some(prefix_len) = self.most_general(wanted, v6) else {
-                continue;
-            };
-            let routes = || {
-                self.outward
-                    .iter()
-                    .filter(move |route| route.v6 == v6 && route.prefix_len == prefix_len)
-            };
-            let usable = |route: &&Route| self.routers(route, wanted).next().is_some();
-            let metric = routes().filter(usable).map(|route| route.metric).min();
-            let best = routes().filter(|route| Some(route.metric) == metric);
-            routers.extend(best.flat_map(|route| self.routers(route, wanted)));
-        }
-        routers
+    /// Routers of a family's default route out of the public interfaces, or of the
+    /// most general routes there are; none if no public address is of the family.
+    fn uplinks(&self, wanted: &Wanted, v6: bool) -> BTreeSet<NeighbourKey> {
+        let most_general = match wanted.families().any(|family| family == v6) {
+            true => self.most_general(wanted, v6),
+            false => None,
+        };
+        let Some(prefix_len) = most_general else {
+            return BTreeSet::new();
+        };
+        let routes = || {
+            self.outward
+                .iter()
+                .filter(move |route| route.v6 == v6 && route.prefix_len == prefix_len)
+        };
+        let usable = |route: &&Route| self.routers(route, wanted).next().is_some();
+        let metric = routes().filter(usable).map(|route| route.metric).min();
+        let best = routes().filter(|route| Some(route.metric) == metric);
+        best.flat_map(|route| self.routers(route, wanted)).collect()
     }
 
     fn most_general(&self, wanted: &Wanted, v6: bool) -> Option<u8> {

@@ -61,7 +61,7 @@ impl Status {
             floating_ips: floating_ips(moment.topology),
             vpcs: vpcs(&moment),
             interfaces: interfaces(&moment),
-            uplinks: moment.reachability.uplinks.clone(),
+            uplinks: moment.reachability.all_uplinks().cloned().collect(),
             tunnels: tunnels(&moment),
             announced: moment.announced.iter().map(Announced::from).collect(),
             reasons: moment.reasons.iter().map(ReasonStatus::from).collect(),

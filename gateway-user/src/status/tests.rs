@@ -18,6 +18,7 @@ fn topology() -> Topology {
     let instance = |name: &str, last: u8| config::Instance {
         name: name.into(),
         ip: [172, 16, 1, last].into(),
+        ip6: None,
         mac: Mac([2, 0xaa, 0, 0, 1, last]),
         host: 0,
     };
@@ -37,6 +38,7 @@ fn topology() -> Topology {
         anycast_vtep: ip("10.0.0.100"),
         underlay_mtu: 1600,
         peerings: vec![],
+        udp_checksum: false,
         seed: [0; 2],
         icmp_errors_per_second: 1_000,
         tcp_mss: 0,
@@ -114,6 +116,7 @@ fn reachability() -> Reachability {
             (ip("10.0.0.12"), vec![hop("underlay", "10.0.11.1", None)]),
         ]),
         uplinks: vec![hop("public", "192.0.2.9", Some(9))],
+        uplinks_v6: vec![],
     }
 }
 

@@ -149,6 +149,7 @@ fn large(vips: u32) -> Tables {
         topology.vpcs[0].instances.push(config::Instance {
             name: format!("many-{number}"),
             ip: IpAddr::V4(ip),
+            ip6: None,
             mac: Mac([0x02, 0xbb, 0, 0, a, b]),
             host: number as usize % 2,
         });

@@ -13,7 +13,7 @@ use super::{
 use crate::packet::{Frame, eth};
 
 /// The frame cut to every length below its own; the reason may depend on it.
-fn every(
+pub(super) fn every(
     name: &str,
     arrive: fn(Frame) -> Arrival,
     frame: Frame,
@@ -22,7 +22,9 @@ fn every(
     let steps = (0..frame.bytes().len()).map(|length| {
         let arrival = arrive(frame.clone().cut(length));
         match reason(length) {
-            reason @ (Reason::NotOurs | Reason::NotVxlan) => arrival.passed(reason),
+            reason @ (Reason::NotOurs | Reason::NotVxlan | Reason::L2Multicast) => {
+                arrival.passed(reason)
+            }
             reason => arrival.dropped(reason),
         }
     });
@@ -30,7 +32,7 @@ fn every(
 }
 
 /// A tunnel that is whole, around an inner frame that is cut.
-fn every_inner(name: &str, inner: Frame) -> Case {
+pub(super) fn every_inner(name: &str, inner: Frame) -> Case {
     let bytes = inner.bytes()[50..].to_vec();
     let steps = (0..bytes.len()).map(|length| {
         underlay(from_host(HOST_A, SHOP).payload(&bytes[..length])).dropped(Reason::Truncated)

@@ -12,15 +12,21 @@ mod guest;
 mod hairpin;
 mod icmp_errors;
 mod inside;
+mod ipv6;
+mod ipv6_headers;
+mod ipv6_inside;
+mod ipv6_underlay;
 mod jumbo;
 mod limits;
 mod malformed;
+mod neighbours;
 mod passed;
 mod refusals;
 mod segments;
 mod service;
 mod single_arm;
 pub mod site;
+pub mod site6;
 mod tunnel;
 mod vlan;
 
@@ -118,10 +124,7 @@ impl Expect {
 }
 
 /// Reasons that no case can reach, and why.
-pub const UNREACHABLE: &[(Reason, &str)] = &[(
-    Reason::ExtensionHeader,
-    "the topology has no IPv6 addresses yet",
-)];
+pub const UNREACHABLE: &[(Reason, &str)] = &[];
 
 /// All cases.
 pub fn all() -> Vec<Case> {
@@ -145,6 +148,11 @@ pub fn all() -> Vec<Case> {
         cuts::cases(),
         guard::cases(),
         flood::cases(),
+        ipv6::cases(),
+        ipv6_headers::cases(),
+        ipv6_inside::cases(),
+        ipv6_underlay::cases(),
+        neighbours::cases(),
     ]
     .concat()
 }

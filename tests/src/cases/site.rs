@@ -2,7 +2,7 @@
 
 mod guard;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use gateway_common::{EndpointKey, InstanceKey, Reference, vni_word};
 use lingyun::{
@@ -14,6 +14,7 @@ use lingyun::{
     reachability::{Interface, NeighbourState, NextHop, Reachability, Vlan},
 };
 
+use super::site6;
 use crate::packet::{self, Frame, eth};
 
 const fn ip(a: u8, b: u8, c: u8, d: u8) -> Ipv4Addr {
@@ -135,6 +136,10 @@ pub enum Site {
     Tagged,
     /// The MTU is that of jumbo frames, and VPCs are peered.
     Jumbo,
+    /// The underlay is IPv6.
+    OverIpv6,
+    /// The same, with UDP checksums.
+    OverIpv6Summed,
     /// Two public endpoints and one instance point to records that do not exist.
     Inconsistent,
     /// Lists, martians, TCP flags, and guards of services.
@@ -148,13 +153,15 @@ pub enum Site {
 
 impl Site {
     /// All sites.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Usual,
         Self::NoUplink,
         Self::NoErrors,
         Self::Peered,
         Self::Tagged,
         Self::Jumbo,
+        Self::OverIpv6,
+        Self::OverIpv6Summed,
         Self::Inconsistent,
         Self::Guarded,
         Self::Strict,
@@ -165,7 +172,10 @@ impl Site {
     pub fn surroundings(self) -> (Topology, Reachability) {
         let (mut topology, mut reach) = (topology(), reachability());
         match self {
-            Self::NoUplink => reach.uplinks[0].mac = None,
+            Self::NoUplink => {
+                reach.uplinks[0].mac = None;
+                reach.uplinks_v6[0].mac = None;
+            }
             Self::NoErrors => {
                 topology.icmp_errors_per_second = 0;
                 topology.tcp_mss = 0;
@@ -177,6 +187,10 @@ impl Site {
                 for interface in reach.interfaces.values_mut() {
                     interface.mtu = JUMBO_MTU as u32;
                 }
+            }
+            Self::OverIpv6 | Self::OverIpv6Summed => {
+                site6::over_v6(&mut topology, self);
+                site6::reachability_over_v6(&mut reach);
             }
             Self::Guarded | Self::Strict | Self::Limited => topology.guard = guard::of(self),
             Self::Usual | Self::Inconsistent => {}
@@ -209,6 +223,7 @@ fn peer(topology: &mut Topology) {
     shop.instances.push(Instance {
         name: "app".into(),
         ip: APP.into(),
+        ip6: None,
         mac: Mac(mac_of(SHOP, APP)),
         host: 1,
     });
@@ -233,6 +248,7 @@ fn peer(topology: &mut Topology) {
         new.subnets[0].cidr = cidr(range);
         topology.vpcs.push(new);
     }
+    site6::peer(&mut topology.vpcs[2]);
     topology.peerings = vec![[0, 2], [3, 2]];
 }
 
@@ -344,6 +360,7 @@ fn vpc(name: &str, vni: u32, router_mac: packet::Mac, members: &[(&str, Ipv4Addr
             .map(|&(name, ip, host)| Instance {
                 name: name.into(),
                 ip: ip.into(),
+                ip6: None,
                 mac: Mac(mac_of(vni, ip)),
                 host,
             })
@@ -351,15 +368,15 @@ fn vpc(name: &str, vni: u32, router_mac: packet::Mac, members: &[(&str, Ipv4Addr
     }
 }
 
-fn service(
+pub(super) fn service(
     name: &str,
-    vip: Ipv4Addr,
+    vip: IpAddr,
     (protocol, port): (Protocol, u16),
     backends: &[(InstanceId, u16, u16)],
 ) -> LoadBalancer {
     LoadBalancer {
         name: name.into(),
-        vip: vip.into(),
+        vip,
         protocol,
         port,
         backends: backends
@@ -384,10 +401,11 @@ pub fn topology() -> Topology {
         name: name.into(),
         vtep: vtep.into(),
     };
-    Topology {
+    let mut topology = Topology {
         anycast_vtep: ANYCAST.into(),
         underlay_mtu: 1600,
         peerings: vec![],
+        udp_checksum: false,
         seed: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
         // No run sends so many in a second that some are held back.
         icmp_errors_per_second: 1_000_000,
@@ -427,21 +445,31 @@ pub fn topology() -> Topology {
         load_balancers: vec![
             service(
                 "web",
-                VIP,
+                VIP.into(),
                 (Protocol::Tcp, 443),
                 &[(id(shop, 0), 8_443, 1), (id(shop, 1), 8_443, 1)],
             ),
             service(
                 "names",
-                VIP,
+                VIP.into(),
                 (Protocol::Udp, 53),
                 &[(id(shop, 2), 5_353, 1)],
             ),
-            service("lost", VIP, (Protocol::Tcp, 81), &[(id(shop, 4), 80, 1)]),
-            service("drained", VIP, (Protocol::Tcp, 82), &[(id(shop, 0), 82, 0)]),
+            service(
+                "lost",
+                VIP.into(),
+                (Protocol::Tcp, 81),
+                &[(id(shop, 4), 80, 1)],
+            ),
+            service(
+                "drained",
+                VIP.into(),
+                (Protocol::Tcp, 82),
+                &[(id(shop, 0), 82, 0)],
+            ),
             service(
                 "other",
-                OTHER_VIP,
+                OTHER_VIP.into(),
                 (Protocol::Tcp, 443),
                 &[(id(other, 0), 8_443, 1)],
             ),
@@ -458,7 +486,9 @@ pub fn topology() -> Topology {
             },
         ],
         drain: Drain::default(),
-    }
+    };
+    site6::add(&mut topology);
+    topology
 }
 
 /// What netlink would say at the site.
@@ -471,13 +501,13 @@ pub fn reachability() -> Reachability {
         v4,
         v6: None,
     };
-    let hop = |interface: &str, address: Ipv4Addr, mac: Option<packet::Mac>| NextHop {
+    let hop = |interface: &str, address: IpAddr, mac: Option<packet::Mac>| NextHop {
         interface: interface.into(),
-        address: address.into(),
+        address,
         mac: mac.map(Mac),
         state: mac.map_or(NeighbourState::Incomplete, |_| NeighbourState::Reachable),
     };
-    let spine = ip(10, 0, 11, 1);
+    let spine = ip(10, 0, 11, 1).into();
     Reachability {
         interfaces: [
             (
@@ -494,9 +524,13 @@ pub fn reachability() -> Reachability {
         tunnels: [
             (HOST_A.into(), vec![hop("underlay", spine, Some(SPINE_MAC))]),
             (HOST_B.into(), vec![hop("underlay", spine, Some(SPINE_MAC))]),
-            (HOST_C.into(), vec![hop("underlay", ip(10, 0, 12, 1), None)]),
+            (
+                HOST_C.into(),
+                vec![hop("underlay", ip(10, 0, 12, 1).into(), None)],
+            ),
         ]
         .into(),
-        uplinks: vec![hop("public", BORDER, Some(BORDER_MAC))],
+        uplinks: vec![hop("public", BORDER.into(), Some(BORDER_MAC))],
+        uplinks_v6: vec![hop("public", site6::BORDER.into(), Some(BORDER_MAC))],
     }
 }

@@ -162,9 +162,9 @@ mod tests {
         let text = finding(wrong, |_| {});
         assert!(text.contains("frames differ from byte 100 on"), "{text}");
         assert_eq!(text.matches("--frame").count(), 1, "{text}");
-        // 101 bytes are enough, two digits each.
+        // An IPv6 echo inside has 112 bytes, two digits each; all else can be shorter.
         let hex = text.rsplit(':').next().unwrap();
-        assert!(hex.len() <= 220, "{text}");
+        assert!(hex.len() <= 230, "{text}");
     }
 
     #[test]

@@ -20,6 +20,8 @@ const LONGEST: usize = 2_000;
 enum Field {
     Mac,
     Address,
+    Address6,
+    NextHeader,
     Port,
     Vni,
     Length,
@@ -36,8 +38,8 @@ enum Field {
 /// are listed, and those that it must not touch.
 fn fields(kind: Kind) -> &'static [(usize, usize, Field)] {
     use Field::{
-        Address, Ethertype, Fragment, Kind as IcmpKind, Length, Mac, Other, Port, Protocol, Ttl,
-        Version, Vni,
+        Address, Address6, Ethertype, Fragment, Kind as IcmpKind, Length, Mac, NextHeader, Other,
+        Port, Protocol, Ttl, Version, Vni,
     };
     match kind {
         Kind::Ethernet => &[(0, 6, Mac), (6, 6, Mac), (12, 2, Ethertype)],
@@ -63,6 +65,16 @@ fn fields(kind: Kind) -> &'static [(usize, usize, Field)] {
             (12, 4, Address),
             (16, 4, Address),
         ],
+        Kind::Ipv6 => &[
+            (0, 1, Version),
+            (1, 1, Other),
+            (4, 2, Length),
+            (6, 1, NextHeader),
+            (7, 1, Ttl),
+            (8, 16, Address6),
+            (24, 16, Address6),
+        ],
+        Kind::Extension => &[(0, 1, NextHeader), (1, 1, Other), (2, 2, Fragment)],
         Kind::Tcp => &[
             (0, 2, Port),
             (2, 2, Port),
@@ -77,6 +89,17 @@ fn fields(kind: Kind) -> &'static [(usize, usize, Field)] {
             (1, 1, IcmpKind),
             (2, 2, Other),
             (4, 4, Other),
+        ],
+        Kind::Icmpv6 => &[
+            (0, 1, IcmpKind),
+            (1, 1, IcmpKind),
+            (2, 2, Other),
+            (4, 4, Other),
+            // Of neighbour discovery, if it is that: target, option.
+            (8, 16, Address6),
+            (24, 1, IcmpKind),
+            (25, 1, IcmpKind),
+            (26, 6, Mac),
         ],
         Kind::Vxlan => &[(0, 4, Other), (0, 1, Other), (4, 3, Vni), (7, 1, Other)],
         Kind::Payload | Kind::Padding => &[],
@@ -185,6 +208,10 @@ impl Mutator {
         match field {
             Field::Mac => bytes.copy_from_slice(&pick(random, &words.macs)),
             Field::Address => bytes.copy_from_slice(&pick(random, &words.addresses)),
+            Field::Address6 => bytes.copy_from_slice(&pick(random, &words.addresses6)),
+            Field::NextHeader => {
+                bytes[0] = pick(random, &[0, 6, 17, 43, 44, 50, 51, 58, 59, 60, 135]);
+            }
             Field::Port => bytes.copy_from_slice(&pick(random, &words.ports).to_be_bytes()),
             Field::Vni => bytes.copy_from_slice(&pick(random, &words.vnis).to_be_bytes()[1..]),
             Field::Length => {
@@ -205,7 +232,12 @@ impl Mutator {
             Field::Protocol => bytes[0] = pick(random, &[0, 1, 2, 4, 6, 17, 41, 47, 50, 58, 132]),
             Field::Ttl => bytes[0] = pick(random, &[0, 1, 2, 3, 64, 128, 255]),
             Field::Version => bytes[0] = pick(random, &[0x44, 0x45, 0x46, 0x4f, 0x55, 0x65, 0x60]),
-            Field::Kind => bytes[0] = pick(random, &[0, 1, 2, 3, 4, 5, 8, 11, 12, 13]),
+            Field::Kind => {
+                let kinds = [
+                    0, 1, 2, 3, 4, 5, 8, 11, 12, 13, 128, 129, 133, 134, 135, 136, 137,
+                ];
+                bytes[0] = pick(random, &kinds);
+            }
             Field::Other => nudge(random, bytes),
         }
     }
@@ -301,11 +333,20 @@ fn resize(random: &mut Rng, frame: &mut Vec<u8>) {
     fit_lengths(frame);
 }
 
-/// IP options, in one of the headers.
+/// IP options or an extension header, in one of the headers.
 fn add_options(random: &mut Rng, frame: &mut Vec<u8>) {
-    let Some(Part { at, .. }) = header(random, frame, |kind| kind == Kind::Ipv4) else {
+    let is_ip = |kind| matches!(kind, Kind::Ipv4 | Kind::Ipv6);
+    let Some(Part { kind, at, .. }) = header(random, frame, is_ip) else {
         return;
     };
+    if kind == Kind::Ipv6 {
+        let blocks = pick(random, &[0, 0, 1, 3, 31]);
+        let mut extension = vec![frame[at + 6], blocks];
+        extension.resize(8 * (1 + usize::from(blocks)), 0);
+        frame[at + 6] = pick(random, &[0, 43, 44, 60, 60, 51]);
+        frame.splice(at + 40..at + 40, extension);
+        return fit_lengths(frame);
+    }
     let words = random.usize(1..=10);
     frame[at] = 0x40 | (5 + words) as u8;
     frame.splice(at + 20..at + 20, vec![1; words * 4]);
@@ -334,6 +375,7 @@ fn turn_round(random: &mut Rng, frame: &mut [u8]) {
         let (at, width) = match part.kind {
             Kind::Ethernet => (0, 6),
             Kind::Ipv4 => (12, 4),
+            Kind::Ipv6 => (8, 16),
             Kind::Tcp | Kind::Udp => (0, 2),
             _ => continue,
         };
@@ -353,10 +395,11 @@ pub(super) fn fit_lengths(frame: &mut [u8]) {
         };
         let offset = match part.kind {
             Kind::Ipv4 => 2,
-            Kind::Udp => 4,
+            Kind::Ipv6 | Kind::Udp => 4,
             _ => continue,
         };
-        let length = (frame.len() - part.at) as u16;
+        let own = if part.kind == Kind::Ipv6 { 40 } else { 0 };
+        let length = (frame.len() - part.at - own) as u16;
         frame[part.at + offset..][..2].copy_from_slice(&length.to_be_bytes());
     }
 }

@@ -1,6 +1,6 @@
 //! Frames that a gateway forwards or answers: what changes start from.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lingyun::config::{InstanceId, Protocol, Topology};
 
@@ -9,9 +9,16 @@ use crate::{
     cases::{
         self, Program,
         site::{BORDER, BORDER_MAC, CLIENT, PUBLIC_MAC, SPINE_MAC, UNDERLAY_MAC},
+        site6,
     },
-    packet::{Frame, eth},
+    packet::{Frame, Mac, eth},
 };
+
+/// A router somewhere on the Internet.
+const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 88, 99, 7);
+
+/// The same over IPv6.
+const ROUTER_6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 7);
 
 /// A client's port.
 const PORT: u16 = 40_000;
@@ -57,10 +64,72 @@ fn public() -> Frame {
 /// From an instance to its virtual router, in a tunnel from its host.
 fn from(topology: &Topology, id: InstanceId) -> Frame {
     let (vpc, instance) = (&topology.vpcs[id.vpc], topology.instance(id));
-    let host = v4(topology.hosts[instance.host].vtep);
-    eth(SPINE_MAC, UNDERLAY_MAC)
-        .vxlan(host, v4(topology.anycast_vtep), vpc.vni)
-        .eth(instance.mac.0, vpc.router_mac.0)
+    let tunnel = eth(SPINE_MAC, UNDERLAY_MAC);
+    let host = topology.hosts[instance.host].vtep;
+    let tunnel = match (host, topology.anycast_vtep) {
+        (IpAddr::V4(host), IpAddr::V4(anycast)) => tunnel.vxlan(host, anycast, vpc.vni),
+        (IpAddr::V6(host), IpAddr::V6(anycast)) => {
+            let udp = tunnel.ipv6(host, anycast).udp(50_000, 4_789);
+            let udp = if topology.udp_checksum {
+                udp
+            } else {
+                udp.udp_checksum(0)
+            };
+            udp.vxlan_header(vpc.vni)
+        }
+        _ => unreachable!("VTEPs are of one family"),
+    };
+    tunnel.eth(instance.mac.0, vpc.router_mac.0)
+}
+
+/// An IP header, of the family of both addresses.
+fn ip(frame: Frame, from: IpAddr, to: IpAddr) -> Frame {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => frame.ipv4(from, to),
+        (IpAddr::V6(from), IpAddr::V6(to)) => frame.ipv6(from, to),
+        _ => unreachable!("{from} and {to} are of two families"),
+    }
+}
+
+/// Somebody on the Internet, of a family.
+fn client(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => CLIENT.into(),
+        IpAddr::V6(_) => site6::CLIENT.into(),
+    }
+}
+
+/// "Who has `target`?"
+fn ask(frame: Frame, asker: (Mac, IpAddr), target: IpAddr) -> Frame {
+    match (asker.1, target) {
+        (IpAddr::V4(ip), IpAddr::V4(target)) => frame.arp_request((asker.0, ip), target),
+        (IpAddr::V6(ip), IpAddr::V6(target)) => {
+            let packet = frame.ipv6(ip, target).hop_limit(255);
+            packet.solicitation(target, Some(asker.0))
+        }
+        _ => unreachable!("both are of one family"),
+    }
+}
+
+/// The border router asks for a public address; over IPv6 the group of all nodes, too.
+fn border_asks(target: IpAddr) -> Vec<(Program, Frame)> {
+    let border = match target {
+        IpAddr::V4(_) => BORDER.into(),
+        IpAddr::V6(_) => site6::BORDER.into(),
+    };
+    let mut frames = vec![(Program::Public, ask(public(), (BORDER_MAC, border), target))];
+    if let IpAddr::V6(target) = target {
+        let group = eth(BORDER_MAC, [0x33, 0x33, 0xff, 0, 0, 1]);
+        let nodes = "ff02::1:ff00:1".parse().expect("an address");
+        for (asker, mac) in [
+            (site6::BORDER, Some(BORDER_MAC)),
+            (Ipv6Addr::UNSPECIFIED, None),
+        ] {
+            let packet = group.clone().ipv6(asker, nodes).hop_limit(255);
+            frames.push((Program::Public, packet.solicitation(target, mac)));
+        }
+    }
+    frames
 }
 
 fn segment(frame: Frame, protocol: Protocol, ports: (u16, u16)) -> Frame {
@@ -70,12 +139,18 @@ fn segment(frame: Frame, protocol: Protocol, ports: (u16, u16)) -> Frame {
     }
 }
 
+/// An instance's address of a family.
+fn inside_ip(topology: &Topology, id: InstanceId, like: IpAddr) -> IpAddr {
+    let ip = topology.instance(id).ip_like(like);
+    ip.expect("nothing translates between families")
+}
+
 /// Clients' requests, and every backend's answer.
 fn services(topology: &Topology) -> Vec<(Program, Frame)> {
     let mut frames = Vec::new();
     for service in &topology.load_balancers {
-        let vip = v4(service.vip);
-        let to_vip = || public().ipv4(CLIENT, vip);
+        let (vip, client) = (service.vip, client(service.vip));
+        let to_vip = || ip(public(), client, vip);
         let request = segment(to_vip(), service.protocol, (PORT, service.port));
         if service.protocol == Protocol::Tcp {
             let opens = to_vip().tcp(PORT, service.port).syn();
@@ -97,11 +172,15 @@ fn services(topology: &Topology) -> Vec<(Program, Frame)> {
             }
         }
         frames.push((Program::Public, to_vip().echo_request(7, 1).payload_of(32)));
-        let ask = public().arp_request((BORDER_MAC, BORDER), vip);
-        frames.push((Program::Public, ask));
+        if vip.is_ipv6() {
+            let chain = to_vip().options6(0, 1).routing(0).fragment6(0, false, 7);
+            let request = segment(chain, service.protocol, (PORT, service.port));
+            frames.push((Program::Public, request));
+        }
+        frames.extend(border_asks(vip));
         for backend in &service.backends {
             let id = backend.instance;
-            let answer = from(topology, id).ipv4(v4(topology.instance(id).ip), CLIENT);
+            let answer = ip(from(topology, id), inside_ip(topology, id, vip), client);
             let answer = segment(answer, service.protocol, (backend.port, PORT));
             frames.push((Program::Underlay, answer));
         }
@@ -111,49 +190,54 @@ fn services(topology: &Topology) -> Vec<(Program, Frame)> {
 
 /// ICMP errors: routers outside speak of what instances sent, instances of what they got.
 fn errors(topology: &Topology) -> Vec<(Program, Frame)> {
-    const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 88, 99, 7);
-    let kinds = [(3, 1), (3, 4), (11, 0), (12, 0)];
     let mut frames = Vec::new();
-    let mut say = |number: usize, id: InstanceId, public_ip, quoted: [Frame; 2], length| {
+    let mut say = |number: usize, id: InstanceId, public_ip: IpAddr, quoted: [Frame; 2], length| {
+        let (kinds, router): (_, IpAddr) = match public_ip {
+            IpAddr::V4(_) => ([(3, 1), (3, 4), (11, 0), (12, 0)], ROUTER.into()),
+            IpAddr::V6(_) => ([(1, 4), (2, 0), (3, 0), (4, 1)], ROUTER_6.into()),
+        };
         let (kind, code) = kinds[number % kinds.len()];
-        let ip = v4(topology.instance(id).ip);
+        let own = inside_ip(topology, id, public_ip);
         let [left, got] = quoted;
-        let outside = public().ipv4(ROUTER, public_ip).icmp(kind, code);
+        let outside = ip(public(), router, public_ip).icmp(kind, code);
         frames.push((Program::Public, outside.quote(&left, length)));
-        let inside = from(topology, id).ipv4(ip, CLIENT).icmp(kind, code);
+        let inside = ip(from(topology, id), own, client(public_ip)).icmp(kind, code);
         frames.push((Program::Underlay, inside.quote(&got, length)));
     };
     for (number, service) in topology.load_balancers.iter().enumerate() {
-        let vip = v4(service.vip);
+        let (vip, client) = (service.vip, client(service.vip));
+        let least = if vip.is_ipv4() { 28 } else { 48 };
         for backend in &service.backends {
             let id = backend.instance;
-            let left = public().ipv4(vip, CLIENT);
+            let left = ip(public(), vip, client);
             let left = segment(left, service.protocol, (service.port, PORT));
-            let got = public().ipv4(CLIENT, v4(topology.instance(id).ip));
+            let got = ip(public(), client, inside_ip(topology, id, vip));
             let got = segment(got, service.protocol, (PORT, backend.port));
-            say(number, id, vip, [left, got], [28, 64][number % 2]);
+            say(number, id, vip, [left, got], [least, 64][number % 2]);
         }
     }
     for (number, floating) in topology.floating_ips.iter().enumerate() {
-        let (id, ip) = (floating.instance, v4(floating.ip));
-        let left = public().ipv4(ip, CLIENT).ttl(1);
-        let got = public().ipv4(CLIENT, v4(topology.instance(id).ip));
+        let (id, public_ip) = (floating.instance, floating.ip);
+        let left = ip(public(), public_ip, client(public_ip));
+        let got = ip(
+            public(),
+            client(public_ip),
+            inside_ip(topology, id, public_ip),
+        );
+        let long = match public_ip {
+            IpAddr::V4(_) => left.clone().ttl(1).options(&[1; 8]),
+            IpAddr::V6(_) => left.clone().hop_limit(1),
+        };
         let quotes = [
             [
                 left.clone().udp(PORT, 33_434),
                 got.clone().udp(PORT, 33_434),
             ],
-            [
-                left.clone().echo_request(7, 1),
-                got.clone().echo_request(7, 1),
-            ],
-            [
-                left.options(&[1; 8]).tcp(22, PORT),
-                got.tcp(PORT, 22).payload_of(5),
-            ],
+            [left.echo_request(7, 1), got.clone().echo_request(7, 1)],
+            [long.tcp(22, PORT), got.tcp(PORT, 22).payload_of(5)],
         ];
         for quoted in quotes {
-            say(number, id, ip, quoted, 60);
+            say(number, id, public_ip, quoted, 60);
         }
     }
     frames
@@ -163,22 +247,36 @@ fn errors(topology: &Topology) -> Vec<(Program, Frame)> {
 fn floating(topology: &Topology) -> Vec<(Program, Frame)> {
     let mut frames = Vec::new();
     for floating in &topology.floating_ips {
-        let id = floating.instance;
-        let to = public().ipv4(CLIENT, v4(floating.ip));
-        let back = from(topology, id).ipv4(v4(topology.instance(id).ip), CLIENT);
-        let ask = public().arp_request((BORDER_MAC, BORDER), v4(floating.ip));
-        frames.push((Program::Public, ask));
+        let (id, client) = (floating.instance, client(floating.ip));
+        let to = ip(public(), client, floating.ip);
+        let back = ip(
+            from(topology, id),
+            inside_ip(topology, id, floating.ip),
+            client,
+        );
+        frames.extend(border_asks(floating.ip));
         for (program, frame) in [(Program::Public, to), (Program::Underlay, back)] {
             let ip = || frame.clone();
             frames.extend([
                 (program, ip().tcp(PORT, 22).payload_of(5)),
                 (program, ip().tcp(PORT, 22).syn()),
                 (program, ip().udp(PORT, 123).payload_of(6)),
+                (program, ip().udp(PORT, 123).udp_checksum(0).payload_of(6)),
                 (program, ip().echo_request(7, 1).payload_of(32)),
-                (program, ip().protocol(47).payload_of(40)),
-                (program, ip().first_fragment().udp(PORT, 53).payload_of(16)),
-                (program, ip().last_fragment(3).protocol(17).payload_of(16)),
             ]);
+            let rarer = match floating.ip {
+                IpAddr::V4(_) => [
+                    ip().protocol(47).payload_of(40),
+                    ip().first_fragment().udp(PORT, 53).payload_of(16),
+                    ip().last_fragment(3).protocol(17).payload_of(16),
+                ],
+                IpAddr::V6(_) => [
+                    ip().next_header(47).payload_of(41),
+                    ip().fragment6(0, true, 7).udp(PORT, 53).payload_of(16),
+                    ip().fragment6(3, false, 7).then(17).payload_of(16),
+                ],
+            };
+            frames.extend(rarer.map(|frame| (program, frame)));
         }
     }
     frames
@@ -187,36 +285,36 @@ fn floating(topology: &Topology) -> Vec<(Program, Frame)> {
 /// Instances ask for their router, and talk to each other and to public addresses.
 fn inside(topology: &Topology) -> Vec<(Program, Frame)> {
     let mut frames = Vec::new();
-    for (id, instance) in topology.instances() {
-        let vpc = &topology.vpcs[id.vpc];
-        let ip = v4(instance.ip);
-        for subnet in &vpc.subnets {
-            let router = v4(subnet.router);
-            let arp = from(topology, id).arp_request((instance.mac.0, ip), router);
-            let ping = from(topology, id).ipv4(ip, router).echo_request(7, 1);
-            frames.extend([(Program::Underlay, arp), (Program::Underlay, ping)]);
+    for (id, own) in topology.instance_ips() {
+        let (vpc, instance) = (&topology.vpcs[id.vpc], topology.instance(id));
+        let is_like = |other: &IpAddr| other.is_ipv6() == own.is_ipv6();
+        let routers = vpc.subnets.iter().map(|subnet| subnet.router);
+        for router in routers.filter(is_like) {
+            let asks = ask(from(topology, id), (instance.mac.0, own), router);
+            let ping = ip(from(topology, id), own, router).echo_request(7, 1);
+            frames.extend([(Program::Underlay, asks), (Program::Underlay, ping)]);
+            if let IpAddr::V6(router) = router {
+                let asker = "fe80::5".parse().expect("an address");
+                let packet = from(topology, id).ipv6(asker, router).hop_limit(255);
+                frames.push((Program::Underlay, packet.solicitation(router, None)));
+            }
         }
         // Those of a peer, and those of a VPC that is none.
-        let others = topology.instances().map(|(_, other)| other.ip);
+        let others = topology.instance_ips().map(|(_, other)| other);
         let public = topology.load_balancers.iter().map(|service| service.vip);
         let floating = topology.floating_ips.iter().map(|floating| floating.ip);
         for service in &topology.load_balancers {
-            let to = from(topology, id).ipv4(ip, v4(service.vip));
-            let ask = segment(to, service.protocol, (PORT, service.port));
-            frames.push((Program::Underlay, ask));
+            if is_like(&service.vip) {
+                let to = ip(from(topology, id), own, service.vip);
+                let ask = segment(to, service.protocol, (PORT, service.port));
+                frames.push((Program::Underlay, ask));
+            }
         }
-        for other in others.chain(public).chain(floating) {
-            let to = || from(topology, id).ipv4(ip, v4(other));
+        for other in others.chain(public).chain(floating).filter(is_like) {
+            let to = || ip(from(topology, id), own, other);
             frames.push((Program::Underlay, to().tcp(PORT, 443)));
             frames.push((Program::Underlay, to().echo_request(7, 1)));
         }
     }
     frames
-}
-
-fn v4(address: IpAddr) -> Ipv4Addr {
-    match address {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    }
 }

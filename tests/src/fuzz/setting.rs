@@ -104,10 +104,16 @@ impl Setting {
     pub const UNREACHABLE: [Reason; 2] = [Reason::HeadRoom, Reason::Internal];
 }
 
-/// A topology as a file would have it, and how many instances each VPC has.
-fn topology(random: &mut Rng) -> (Value, Vec<usize>) {
+/// A topology as a file would have it, and the families of each VPC's instances.
+fn topology(random: &mut Rng) -> (Value, Vec<Vec<Families>>) {
+    let over_v6 = random.u8(..3) == 0;
+    // The same numbers in the address of either family.
+    let vtep = |network: usize, host: usize| match over_v6 {
+        true => format!("fd00:ee:{network}::{host}"),
+        false => format!("10.0.{network}.{host}"),
+    };
     let hosts: Vec<Value> = (0..random.usize(1..5))
-        .map(|host| json!({ "name": format!("host-{host}"), "vtep": format!("10.0.1.{host}") }))
+        .map(|host| json!({ "name": format!("host-{host}"), "vtep": vtep(1, 1 + host) }))
         .collect();
     let single_arm = random.u8(..4) == 0;
     let tagged = random.u8(..4) == 0;
@@ -125,15 +131,13 @@ fn topology(random: &mut Rng) -> (Value, Vec<usize>) {
             json!({
                 "name": format!("gw-{gateway}"),
                 "public": public,
-                "underlay": { "interface": underlay, "vtep": format!("10.0.0.{}", 11 + gateway) },
+                "underlay": { "interface": underlay, "vtep": vtep(0, 11 + gateway) },
             })
         })
         .collect();
-    let members: Vec<usize> = (0..random.usize(1..4))
-        .map(|_| random.usize(1..9))
-        .collect();
+    let members: Vec<Vec<Families>> = (0..random.usize(1..4)).map(|_| families(random)).collect();
     let vpcs: Vec<Value> = (0..members.len())
-        .map(|vpc| tenant(random, vpc, members[vpc], hosts.len()))
+        .map(|vpc| tenant(random, vpc, &members[vpc], hosts.len()))
         .collect();
     // One tenant has peers: those whose addresses nobody else has whom it sees.
     let hub = random.usize(..vpcs.len());
@@ -149,11 +153,18 @@ fn topology(random: &mut Rng) -> (Value, Vec<usize>) {
         .map(|number| balancer(random, number, &members))
         .collect();
     let mut floating = Vec::new();
-    for (vpc, &members) in members.iter().enumerate() {
-        for member in 0..members {
-            if random.u8(..3) == 0 {
+    for (vpc, members) in members.iter().enumerate() {
+        for (member, &families) in members.iter().enumerate() {
+            for family in families.each() {
+                if random.u8(..3) > 0 {
+                    continue;
+                }
+                let ip = match family {
+                    Family::V4 => format!("198.18.{vpc}.{member}"),
+                    Family::V6 => format!("2001:db8:1:{vpc}::{}", 1 + member),
+                };
                 floating.push(json!({
-                    "ip": format!("198.18.{vpc}.{member}"),
+                    "ip": ip,
                     "vpc": format!("vpc-{vpc}"),
                     "instance": format!("vm-{member}"),
                 }));
@@ -164,7 +175,8 @@ fn topology(random: &mut Rng) -> (Value, Vec<usize>) {
     let segments = [0, 536, 1_410][random.usize(..3)];
     let mut file = json!({
         "version": 1,
-        "anycast_vtep": "10.0.0.100",
+        "anycast_vtep": vtep(0, 100),
+        "underlay_udp_checksum": over_v6 && random.bool(),
         "secret": format!("{:032x}", random.u128(..)),
         "icmp_errors_per_second": errors,
         "tcp_mss": segments,
@@ -190,15 +202,74 @@ fn interfaces(random: &mut Rng, side: &str) -> Vec<String> {
 /// VLANs that a public side can have.
 const VLANS: [u16; 3] = [100, 4_094, 1];
 
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// The families of an instance's addresses.
+#[derive(Clone, Copy, Debug)]
+struct Families {
+    v4: bool,
+    v6: bool,
+}
+
+impl Families {
+    fn each(self) -> impl Iterator<Item = Family> {
+        let has = [(Family::V4, self.v4), (Family::V6, self.v6)];
+        has.into_iter()
+            .filter(|(_, has)| *has)
+            .map(|(family, _)| family)
+    }
+
+    fn has(self, family: Family) -> bool {
+        self.each().any(|each| each == family)
+    }
+}
+
+/// Families of a tenant's instances. The first one has both, so that every service
+/// finds somebody.
+fn families(random: &mut Rng) -> Vec<Families> {
+    let count = random.usize(1..9);
+    let mut members: Vec<Families> = (0..count)
+        .map(|_| match random.u8(..4) {
+            0 => Families {
+                v4: true,
+                v6: false,
+            },
+            1 => Families {
+                v4: false,
+                v6: true,
+            },
+            _ => Families { v4: true, v6: true },
+        })
+        .collect();
+    members[0] = Families { v4: true, v6: true };
+    members
+}
+
 /// A tenant network. Some tenants use the same addresses.
-fn tenant(random: &mut Rng, vpc: usize, members: usize, hosts: usize) -> Value {
-    let network = ["172.16", "172.18", "10.7"][random.usize(..3)];
-    let instances: Vec<Value> = (0..members)
-        .map(|member| {
+fn tenant(random: &mut Rng, vpc: usize, members: &[Families], hosts: usize) -> Value {
+    let networks = [
+        ("172.16", "fd00:1:0"),
+        ("172.18", "fd00:2:0"),
+        ("10.7", "fd00:3:0"),
+    ];
+    let (v4, v6) = networks[random.usize(..networks.len())];
+    let instances: Vec<Value> = members
+        .iter()
+        .enumerate()
+        .map(|(member, &families)| {
+            // Both subnets have some.
+            let ips = families.each().map(|family| match family {
+                Family::V4 => format!("{v4}.{}.{}", member % 2, 10 + member),
+                Family::V6 => format!("{v6}:{}::{:x}", member % 2, 10 + member),
+            });
             json!({
                 "name": format!("vm-{member}"),
-                // Both subnets have some.
-                "ip": format!("{network}.{}.{}", member % 2, 10 + member),
+                "ip": ips.collect::<Vec<_>>(),
                 "mac": format!("02:aa:00:00:{vpc:02x}:{member:02x}"),
                 "host": format!("host-{}", random.usize(..hosts)),
             })
@@ -208,11 +279,17 @@ fn tenant(random: &mut Rng, vpc: usize, members: usize, hosts: usize) -> Value {
         "name": format!("vpc-{vpc}"),
         "vni": 5_000 + vpc,
         "subnets": [
-            { "name": "even", "cidr": format!("{network}.0.0/24") },
+            { "name": "even", "cidr": format!("{v4}.0.0/24") },
             {
                 "name": "odd",
-                "cidr": format!("{network}.1.0/24"),
-                "router": format!("{network}.1.254"),
+                "cidr": format!("{v4}.1.0/24"),
+                "router": format!("{v4}.1.254"),
+            },
+            { "name": "even-v6", "cidr": format!("{v6}::/64") },
+            {
+                "name": "odd-v6",
+                "cidr": format!("{v6}:1::/64"),
+                "router": format!("{v6}:1::fe"),
             },
         ],
         "instances": instances,
@@ -220,23 +297,33 @@ fn tenant(random: &mut Rng, vpc: usize, members: usize, hosts: usize) -> Value {
 }
 
 /// A service. Ports differ, so that no two services share an instance's port.
-fn balancer(random: &mut Rng, number: usize, members: &[usize]) -> Value {
+fn balancer(random: &mut Rng, number: usize, members: &[Vec<Families>]) -> Value {
     let vpc = random.usize(..members.len());
     let protocol = if random.bool() { "tcp" } else { "udp" };
+    let family = match random.bool() {
+        true => Family::V4,
+        false => Family::V6,
+    };
+    let vip = match family {
+        Family::V4 => format!("203.0.113.{}", number / 2),
+        Family::V6 => format!("2001:db8:2::{}", 1 + number / 2),
+    };
     json!({
         "name": format!("service-{number}"),
-        "vip": format!("203.0.113.{}", number / 2),
+        "vip": vip,
         "listen": format!("{protocol}/{}", 80 + number),
         "vpc": format!("vpc-{vpc}"),
-        "backends": backends(random, number, members[vpc]),
+        "backends": backends(random, number, &members[vpc], family),
         "affinity": if random.u8(..4) == 0 { "source_ip" } else { "flow" },
         "udp_tracking": protocol == "udp" && random.bool(),
     })
 }
 
-/// Some of a VPC's instances.
-fn backends(random: &mut Rng, number: usize, members: usize) -> Vec<Value> {
-    let mut instances: Vec<usize> = (0..members).collect();
+/// Some of a VPC's instances, with addresses of a family.
+fn backends(random: &mut Rng, number: usize, members: &[Families], family: Family) -> Vec<Value> {
+    let mut instances: Vec<usize> = (0..members.len())
+        .filter(|&member| members[member].has(family))
+        .collect();
     random.shuffle(&mut instances);
     instances.truncate(random.usize(1..=instances.len()));
     instances
@@ -255,7 +342,7 @@ fn backends(random: &mut Rng, number: usize, members: usize) -> Vec<Value> {
 }
 
 /// The file as it was before: most services had other backends.
-fn before(random: &mut Rng, mut file: Value, members: &[usize]) -> Value {
+fn before(random: &mut Rng, mut file: Value, members: &[Vec<Families>]) -> Value {
     let services = file["load_balancers"].as_array_mut();
     for (number, service) in services.into_iter().flatten().enumerate() {
         let vpc = service["vpc"]
@@ -263,7 +350,9 @@ fn before(random: &mut Rng, mut file: Value, members: &[usize]) -> Value {
             .and_then(|name| name[4..].parse().ok());
         let vpc: usize = vpc.expect("VPCs are called vpc-0, vpc-1 and so on");
         if random.u8(..4) > 0 {
-            service["backends"] = backends(random, number, members[vpc]).into();
+            let is_v6 = service["vip"].as_str().is_some_and(|vip| vip.contains(':'));
+            let family = if is_v6 { Family::V6 } else { Family::V4 };
+            service["backends"] = backends(random, number, &members[vpc], family).into();
         }
     }
     file
@@ -296,14 +385,16 @@ fn surroundings(random: &mut Rng, topology: &Topology, gateway: usize) -> Reacha
         true => gateway.public.clone(),
         false => vlans.keys().cloned().collect(),
     };
+    let mut uplinks = |network| match outward.is_empty() {
+        true => Vec::new(),
+        false => next_hops(&mut Rng::with_seed(random.u64(..)), &outward, network),
+    };
     Reachability {
         interfaces,
         vlans,
         tunnels,
-        uplinks: match outward.is_empty() {
-            true => Vec::new(),
-            false => next_hops(&mut Rng::with_seed(random.u64(..)), &outward, 9),
-        },
+        uplinks: uplinks(9),
+        uplinks_v6: uplinks(6),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::cases::site::{BORDER, CLIENT, NODE};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Words {
     pub(super) addresses: Vec<[u8; 4]>,
+    pub(super) addresses6: Vec<[u8; 16]>,
     pub(super) macs: Vec<[u8; 6]>,
     pub(super) ports: Vec<u16>,
     pub(super) vnis: Vec<u32>,
@@ -39,7 +40,7 @@ impl Words {
             addresses.extend(vpc.subnets.iter().map(|subnet| subnet.router));
         }
         for (_, instance) in topology.instances() {
-            addresses.push(instance.ip);
+            addresses.extend(instance.ips());
             words.macs.push(instance.mac.0);
         }
         let others = [
@@ -50,13 +51,21 @@ impl Words {
             Ipv4Addr::BROADCAST,
         ];
         addresses.extend(others.map(IpAddr::from));
-        words.addresses = addresses
-            .into_iter()
-            .filter_map(|address| match address {
-                IpAddr::V4(address) => Some(address.octets()),
-                IpAddr::V6(_) => None,
-            })
-            .collect();
+        // A link-local one, and the groups that neighbour discovery asks and tells.
+        let others = [
+            "::",
+            "2001:db8:c::1",
+            "fe80::1",
+            "ff02::1",
+            "ff02::1:ff00:1",
+        ];
+        addresses.extend(others.map(|ip| ip.parse::<IpAddr>().expect("an address")));
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => words.addresses.push(address.octets()),
+                IpAddr::V6(address) => words.addresses6.push(address.octets()),
+            }
+        }
         words
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gateway_common::{Counter, ReasonCount, VXLAN_OVERHEAD_V4};
+use gateway_common::{Counter, ReasonCount, VXLAN_OVERHEAD_V4, VXLAN_OVERHEAD_V6};
 use lingyun::model::Tables;
 
 use super::{Action, Observed, Runner};
@@ -11,14 +11,17 @@ use crate::{
         Case, Expect, Step, Together,
         site::{self, PUBLIC_INDEX, UNDERLAY_INDEX},
     },
-    packet::{describe, diff, wrong_checksums},
+    packet::{describe, diff, seal, wrong_checksums},
 };
 
-/// Where the outer UDP source port lies in a tunnel frame.
-const OUTER_PORT: std::ops::Range<usize> = 34..36;
-
-/// Bytes that the tunnel adds.
-const TUNNEL: u64 = VXLAN_OVERHEAD_V4 as u64;
+/// Where the outer UDP source port lies in a tunnel frame, if it is one.
+fn outer_port(frame: &[u8]) -> Option<std::ops::Range<usize>> {
+    let at = match frame.get(12..14)? {
+        [0x86, 0xdd] => 14 + 40,
+        _ => 14 + 20,
+    };
+    (frame.len() >= at + 2).then_some(at..at + 2)
+}
 
 /// What is compared between the packets of a case: alternative and outer port.
 type Seen = (usize, u16);
@@ -114,7 +117,7 @@ fn judge(tables: &Tables, step: &Step, observed: &Observed) -> Result<Option<See
             right(&observed.output)?;
             same(frame, &observed.output)?;
             let mut expected: BTreeMap<u32, Counter> = BTreeMap::new();
-            let bytes = frame.len() as u64 - TUNNEL;
+            let bytes = in_tunnel(frame);
             let sender = expected.entry(site::counter(tables, from)).or_default();
             (sender.out_packets, sender.out_bytes) = (1, bytes);
             let receiver = expected.entry(site::counter(tables, to)).or_default();
@@ -136,11 +139,20 @@ fn judge(tables: &Tables, step: &Step, observed: &Observed) -> Result<Option<See
     .map(|()| None)
 }
 
+/// Bytes of the frame inside a tunnel's.
+fn in_tunnel(frame: &[u8]) -> u64 {
+    let outer = match frame[12..14] {
+        [0x86, 0xdd] => VXLAN_OVERHEAD_V6,
+        _ => VXLAN_OVERHEAD_V4,
+    };
+    frame.len() as u64 - u64::from(outer)
+}
+
 /// The counters of routed packets that must move.
 fn routed(expect: &Expect) -> BTreeMap<u32, Counter> {
     let mut routed: BTreeMap<u32, Counter> = BTreeMap::new();
     if let Expect::Routed(from, to, frame) = expect {
-        let bytes = frame.len() as u64 - TUNNEL;
+        let bytes = in_tunnel(frame);
         let sender = routed.entry(*from).or_default();
         (sender.out_packets, sender.out_bytes) = (1, bytes);
         let receiver = routed.entry(*to).or_default();
@@ -151,13 +163,13 @@ fn routed(expect: &Expect) -> BTreeMap<u32, Counter> {
 
 /// Which of several frames a tunnel frame is, whatever its outer source port.
 fn encapsulated(any: &[(&str, Vec<u8>)], output: &[u8]) -> Result<Seen, String> {
-    let Some(port) = output.get(OUTER_PORT) else {
+    let Some(place) = outer_port(output) else {
         return Err(format!(
             "the frame is too short for a tunnel:\n{}",
             describe(output)
         ));
     };
-    let port = [port[0], port[1]];
+    let port = [output[place.start], output[place.start + 1]];
     let number = u16::from_be_bytes(port);
     if number < 49_152 {
         return Err(format!(
@@ -168,7 +180,9 @@ fn encapsulated(any: &[(&str, Vec<u8>)], output: &[u8]) -> Result<Seen, String> 
     let mut differences = Vec::new();
     for (at, (name, frame)) in any.iter().enumerate() {
         let mut frame = frame.clone();
-        frame[OUTER_PORT].copy_from_slice(&port);
+        frame[place.clone()].copy_from_slice(&port);
+        // A checksum of the tunnel covers the port.
+        seal(&mut frame);
         match diff(&frame, output) {
             None => return Ok((at, number)),
             Some(text) => differences.push((text.lines().count(), format!("{name}: {text}"))),

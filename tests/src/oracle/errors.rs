@@ -144,7 +144,10 @@ fn error(from: IpAddr, packet: &Packet, trouble: Trouble) -> Packet {
             40,
             1_280 - 48,
             protocol::ICMPV6,
-            Own::V6 { flow_label: 0 },
+            Own::V6 {
+                flow_label: 0,
+                fragment: 0,
+            },
         ),
     };
     let kind = match (packet.own, trouble) {
@@ -185,8 +188,10 @@ fn error(from: IpAddr, packet: &Packet, trouble: Trouble) -> Packet {
         tos: TOS,
         ttl: 64,
         protocol,
+        next: protocol,
         length: header + body.len(),
         own,
+        extensions: Vec::new(),
         body,
     };
     error.seal();

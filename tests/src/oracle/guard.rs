@@ -145,7 +145,7 @@ impl Oracle {
             destination: packet.source,
             tos: 0,
             ttl: 64,
-            length: packet.header_length() + segment.len(),
+            length: packet.header_length() - packet.extensions.len() + segment.len(),
             own: match packet.own {
                 Own::V4 { header_words, .. } => Own::V4 {
                     header_words,
@@ -153,8 +153,13 @@ impl Oracle {
                     fragment: 0x4000,
                     checksum: 0,
                 },
-                Own::V6 { .. } => Own::V6 { flow_label: 0 },
+                Own::V6 { .. } => Own::V6 {
+                    flow_label: 0,
+                    fragment: 0,
+                },
             },
+            extensions: Vec::new(),
+            next: protocol::TCP,
             body: Vec::new(),
             ..packet.clone()
         };

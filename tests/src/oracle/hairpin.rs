@@ -5,7 +5,12 @@ use gateway_common::Reason;
 use lingyun::config::InstanceId;
 
 use super::{
-    Fate, Oracle, Way, errors::Trouble, ip::Packet, past::Packets, site::Address, tunnel::Tunnelled,
+    Fate, Oracle, Way,
+    errors::Trouble,
+    ip::Packet,
+    past::Packets,
+    site::{self, Address},
+    tunnel::Tunnelled,
 };
 
 impl Oracle {
@@ -37,7 +42,8 @@ impl Oracle {
         self.through_another_tunnel(tunnelled, packet, instance, way, |packet| {
             packet.change(appear);
             packet.change(|packet| {
-                packet.destination = self.site.topology.instance(instance).ip;
+                let instance = self.site.topology.instance(instance);
+                packet.destination = site::address_like(instance, packet.destination);
                 if let Some(port) = receiver.port {
                     packet.set_destination_port(port);
                 }

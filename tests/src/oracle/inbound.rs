@@ -8,10 +8,10 @@ use super::{
     errors::Trouble,
     hash,
     ip::Packet,
-    parse,
+    neighbours, parse,
     past::{self, Packets},
     quoted::Quoted,
-    site::Address,
+    site::{self, Address},
     wire::{Ethernet, ethertype},
 };
 
@@ -34,20 +34,21 @@ impl Oracle {
     ) -> Result<Fate, Reason> {
         let frame = parse::frame(bytes)?;
         match frame.kind {
-            ethertype::IPV4 | ethertype::IPV6 if frame.is_for_many() => {
-                return Err(Reason::L2Multicast);
+            ethertype::IPV4 if frame.is_for_many() => return Err(Reason::L2Multicast),
+            ethertype::IPV6 if frame.is_for_many() => {
+                return self.group_from_public(arrival, frame);
             }
             ethertype::IPV4 | ethertype::IPV6 => {}
             ethertype::ARP => return self.arp_from_public(arrival, frame),
             kind => return Err(parse::other_ethertype(kind)),
         }
         let packet = parse::header(&frame)?;
-        let address = self.site.addresses.get(&packet.destination);
+        let address = self.site.addresses.get(&packet.destination).copied();
         if parse::says_for_whom(&packet) && address.is_none() {
             return Err(Reason::NotOurs);
         }
-        parse::understood(&packet)?;
-        let address = *address.expect("a packet that is understood says for whom it is");
+        let packet = parse::understood(packet)?;
+        let address = address.expect("a packet that is understood says for whom it is");
         let service = self.service_of(&packet);
         let guarded = match (service, address) {
             // Where nobody serves there is nothing to guard.
@@ -58,6 +59,9 @@ impl Oracle {
         };
         if let Some(answered) = self.guard(arrival.0, &frame, &packet, guarded)? {
             return Ok(answered);
+        }
+        if neighbours::is_discovery(&packet) {
+            return self.discovery_from_public(arrival, frame, &packet);
         }
         let plain = frame.clone();
         let result = if packet.is_icmp_error() && !packet.is_fragment() {
@@ -116,7 +120,8 @@ impl Oracle {
             true => Reason::IcmpQuote,
             false => Reason::NoService,
         })?;
-        let instance = self.site.topology.instance(receiver.instance).ip;
+        let instance = self.site.topology.instance(receiver.instance);
+        let instance = site::address_like(instance, packet.destination);
         self.deliver(frame, packet, &receiver, hash, |packet| {
             quoted.from(packet, instance, receiver.port);
         })
@@ -192,7 +197,7 @@ impl Oracle {
         }
         packet.change(|packet| {
             packet.ttl -= 1;
-            packet.destination = instance.ip;
+            packet.destination = site::address_like(instance, packet.destination);
             packet.lower_mss(self.site.topology.tcp_mss as usize);
             adapt(packet);
         });
@@ -203,7 +208,7 @@ impl Oracle {
             device: link.device,
             frame: self.encapsulate(
                 &frame,
-                packet.tos,
+                &packet,
                 vpc.vni,
                 (instance.host, link),
                 hash::source_port(hash),

@@ -55,7 +55,7 @@ impl Oracle {
             bytes: frame.bytes().len(),
             frame: self.encapsulate(
                 &frame,
-                packet.tos,
+                &packet,
                 vpc.vni,
                 (instance.host, link),
                 tunnelled.vxlan.source_port,

@@ -8,7 +8,7 @@ use super::{
     wire::{array, ethertype, protocol, word},
 };
 
-/// An IP packet without options, and whatever the frame holds behind its header.
+/// An IP packet without options, and whatever the frame holds behind its headers.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
     /// What the header says of its version; the EtherType decides what it is.
@@ -19,11 +19,15 @@ pub(super) struct Packet {
     pub(super) tos: u8,
     /// TTL or hop limit.
     pub(super) ttl: u8,
-    /// Protocol or next header.
+    /// Protocol of the body.
     pub(super) protocol: u8,
+    /// What the header says that comes next: an extension header, if there are any.
+    pub(super) next: u8,
     /// Bytes in all, as the header says.
     pub(super) length: usize,
     pub(super) own: Own,
+    /// IPv6 extension headers that were set apart from the body.
+    pub(super) extensions: Vec<u8>,
     pub(super) body: Vec<u8>,
 }
 
@@ -39,6 +43,8 @@ pub(super) enum Own {
     },
     V6 {
         flow_label: u32,
+        /// Of the fragment header: "more fragments" and offset, as IPv4 has them.
+        fragment: u16,
     },
 }
 
@@ -60,6 +66,7 @@ impl Packet {
             tos: bytes[1],
             ttl: bytes[8],
             protocol: bytes[9],
+            next: bytes[9],
             length: word(bytes, 2).into(),
             own: Own::V4 {
                 header_words: bytes[0] & 15,
@@ -67,6 +74,7 @@ impl Packet {
                 fragment: word(bytes, 6),
                 checksum: word(bytes, 10),
             },
+            extensions: Vec::new(),
             body: bytes[20..].to_vec(),
         })
     }
@@ -79,19 +87,22 @@ impl Packet {
             tos: bytes[0] << 4 | bytes[1] >> 4,
             ttl: bytes[7],
             protocol: bytes[6],
+            next: bytes[6],
             length: 40 + usize::from(word(bytes, 4)),
             own: Own::V6 {
                 flow_label: u32::from_be_bytes([0, bytes[1] & 15, bytes[2], bytes[3]]),
+                fragment: 0,
             },
+            extensions: Vec::new(),
             body: bytes[40..].to_vec(),
         })
     }
 
-    /// Bytes of the header.
+    /// Bytes of the header, and of the extension headers that were set apart.
     pub(super) fn header_length(&self) -> usize {
         match self.own {
             Own::V4 { .. } => 20,
-            Own::V6 { .. } => 40,
+            Own::V6 { .. } => 40 + self.extensions.len(),
         }
     }
 
@@ -116,20 +127,20 @@ impl Packet {
                 header.extend((self.length as u16).to_be_bytes());
                 header.extend(id.to_be_bytes());
                 header.extend(fragment.to_be_bytes());
-                header.extend([self.ttl, self.protocol]);
+                header.extend([self.ttl, self.next]);
                 header.extend(checksum.to_be_bytes());
             }
-            Own::V6 { flow_label } => {
+            Own::V6 { flow_label, .. } => {
                 let class = u32::from(self.tos) << 20;
                 let first = u32::from(self.version) << 28 | class | flow_label;
                 header.extend(first.to_be_bytes());
                 header.extend((self.length as u16 - 40).to_be_bytes());
-                header.extend([self.protocol, self.ttl]);
+                header.extend([self.next, self.ttl]);
             }
         }
         header.extend(octets(self.source));
         header.extend(octets(self.destination));
-        [header, self.body.clone()].concat()
+        [header, self.extensions.clone(), self.body.clone()].concat()
     }
 
     /// Gives an IPv4 header the checksum that it should have.
@@ -138,6 +149,47 @@ impl Packet {
         if let Own::V4 { checksum, .. } = &mut self.own {
             *checksum = sum;
         }
+    }
+
+    /// Gives a UDP datagram over IPv6 the checksum that it should have, or one that is
+    /// wrong by `error`.
+    pub(super) fn seal_datagram(&mut self, error: u64) {
+        let length = self.length - self.header_length();
+        self.body[6..8].fill(0);
+        let pseudo = self.pseudo(length);
+        let sum = sums::right_of(&[&pseudo, &self.body[..length]]);
+        let sum = sums::nonzero(sums::with_error(sum, error));
+        self.body[6..8].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// By how much the packet's own checksums are wrong, if there are some that cover
+    /// all of it.
+    pub(super) fn own_checksum_error(&self) -> Option<u64> {
+        let length = self.length - self.header_length();
+        let covers = match self.protocol {
+            protocol::UDP => word(&self.body, 6) != 0 && usize::from(word(&self.body, 4)) == length,
+            protocol => protocol == protocol::TCP || self.is_icmp(),
+        };
+        if !covers || self.is_fragment() || !self.extensions.is_empty() {
+            return None;
+        }
+        let pseudo = match self.protocol {
+            protocol::ICMP => Vec::new(),
+            _ => self.pseudo(length),
+        };
+        let header = match self.own {
+            Own::V4 { .. } => self.bytes()[..20].to_vec(),
+            Own::V6 { .. } => Vec::new(),
+        };
+        let body = &self.body[..length];
+        Some(sums::error(&[&header]) + sums::error(&[&pseudo, body]))
+    }
+
+    /// The pseudo header of a body of this length.
+    fn pseudo(&self, length: usize) -> Vec<u8> {
+        let addresses = [octets(self.source), octets(self.destination)].concat();
+        let length = (length as u32).to_be_bytes();
+        [&addresses[..], &length, &[0, 0, 0, self.protocol]].concat()
     }
 
     /// Changes the packet; its checksums follow, as right or wrong as they were.
@@ -234,12 +286,18 @@ impl Packet {
 
     /// A piece of a packet, the first one included.
     pub(super) fn is_fragment(&self) -> bool {
-        matches!(self.own, Own::V4 { fragment, .. } if fragment & 0x3fff != 0)
+        self.fragment() & 0x3fff != 0
     }
 
     /// A piece that does not start with the layer-4 header.
     pub(super) fn is_later_fragment(&self) -> bool {
-        matches!(self.own, Own::V4 { fragment, .. } if fragment & 0x1fff != 0)
+        self.fragment() & 0x1fff != 0
+    }
+
+    fn fragment(&self) -> u16 {
+        match self.own {
+            Own::V4 { fragment, .. } | Own::V6 { fragment, .. } => fragment,
+        }
     }
 
     /// Makes sure that a TCP SYN asks for no larger segments than this; 0 is any.
@@ -250,7 +308,8 @@ impl Packet {
             return;
         }
         // The setting is for IPv4, whose header is 20 bytes shorter.
-        let most = most.saturating_sub(self.header_length() - 20) as u16;
+        let plain = self.header_length() - self.extensions.len();
+        let most = most.saturating_sub(plain - 20) as u16;
         let header = usize::from(self.body[12] >> 4) * 4;
         if header > self.length - self.header_length() {
             return;

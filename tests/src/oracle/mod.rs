@@ -8,12 +8,14 @@
 
 mod answers;
 mod errors;
+mod extensions;
 mod guard;
 mod hairpin;
 mod hash;
 mod inbound;
 mod inside;
 mod ip;
+mod neighbours;
 mod outbound;
 mod parse;
 mod past;

@@ -6,7 +6,7 @@ use gateway_common::Reason;
 use lingyun::config::InstanceId;
 
 use super::{
-    Fate, Oracle, Owner, Seen, Way, errors::Trouble, ip::Packet, parse, quoted::Quoted,
+    Fate, Oracle, Owner, Seen, Way, errors::Trouble, ip::Packet, neighbours, parse, quoted::Quoted,
     tunnel::Tunnelled, vlan, wire::ethertype,
 };
 
@@ -28,7 +28,10 @@ impl Oracle {
             _ => return Err(Reason::InnerNotIp),
         }
         let packet = parse::header(&tunnelled.inner)?;
-        parse::understood(&packet)?;
+        let packet = parse::understood(packet)?;
+        if neighbours::is_discovery(&packet) {
+            return self.discovery_from_instance(tunnelled, &packet);
+        }
         let sender = self.sender(&tunnelled, packet.source)?;
         let (vpc, instance) = (
             &self.site.topology.vpcs[sender.vpc],
@@ -48,10 +51,14 @@ impl Oracle {
             return self.answer_inside(tunnelled, packet);
         }
         let ours = self.site.addresses.get(&packet.destination).copied();
-        let router = self.site.topology.subnet_of(sender).router;
+        let router = (self.site.topology)
+            .subnet_with(sender.vpc, packet.source)
+            .router;
         let (asked, from) = (packet.clone(), &tunnelled);
         let result = match ours {
-            _ if self.site.is_inside(sender.vpc, packet.destination) => {
+            _ if never_routed(packet.destination)
+                || self.site.is_inside(sender.vpc, packet.destination) =>
+            {
                 self.send_inside(from, asked, sender)?
             }
             _ if packet.is_icmp_error() && !packet.is_fragment() => {
@@ -122,7 +129,7 @@ impl Oracle {
         packet: &Packet,
     ) -> Result<Appearance, Reason> {
         if let Some((port, _)) = packet.ports() {
-            let sends = (sender, packet.protocol, port);
+            let sends = (sender, packet.source.is_ipv6(), packet.protocol, port);
             if let Some(&(service, position)) = self.site.serving.get(&sends) {
                 if packet.is_fragment() {
                     return Err(Reason::Fragment);
@@ -135,7 +142,9 @@ impl Oracle {
                 });
             }
         }
-        let index = *self.site.floating.get(&sender).ok_or(Reason::NoReverse)?;
+        let known = (sender, packet.source.is_ipv6());
+        let index = self.site.floating.get(&known);
+        let index = *index.ok_or(Reason::NoReverse)?;
         Ok(Appearance {
             owner: Owner::Floating(index),
             address: self.site.topology.floating_ips[index].ip,
@@ -155,7 +164,7 @@ impl Oracle {
         if packet.ttl <= 1 {
             return Ok(Err(Trouble::Expired));
         }
-        let link = self.site.to_public(tunnelled.vxlan.source_port);
+        let link = self.site.to_public(&packet, tunnelled.vxlan.source_port);
         let link = link.ok_or(Reason::NoNextHop)?;
         if frame.body.len() > link.mtu {
             return Ok(Err(Trouble::TooBig(link.mtu)));
@@ -180,4 +189,10 @@ impl Oracle {
             way: Way::Out(appearance.owner),
         }))
     }
+}
+
+/// Whether no router forwards what goes to an IPv6 address: link-local, once
+/// site-local, multicast (RFC 4291, section 2.4).
+fn never_routed(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.segments()[0] >= 0xfe80)
 }

@@ -25,24 +25,20 @@ pub(super) fn header(frame: &Ethernet) -> Result<Packet, Reason> {
     Packet::read(frame.kind, &frame.body).ok_or(Reason::Truncated)
 }
 
-/// Refuses IP headers of any other form than 20 bytes of IPv4, or 40 of IPv6 before
-/// layer 4, and packets that are not all there: as long as they say, with a whole
-/// layer-4 header.
-pub(super) fn understood(packet: &Packet) -> Result<(), Reason> {
-    plain_header(packet)?;
+/// Refuses IP headers of any other form than 20 bytes of IPv4, or 40 of IPv6 and a
+/// short chain of extension headers, and packets that are not all there: as long as
+/// they say, with a whole layer-4 header.
+pub(super) fn understood(packet: Packet) -> Result<Packet, Reason> {
+    plain_header(&packet)?;
     if packet.length > packet.header_length() + packet.body.len() {
         return Err(Reason::Truncated);
     }
-    if let Own::V6 { .. } = packet.own
-        && is_extension(packet.protocol)
-    {
-        return Err(Reason::ExtensionHeader);
-    }
+    let packet = packet.unfold()?;
     // The frame's padding does not make up for what the packet lacks.
     if packet.length < packet.header_length() + packet.least_body() {
         return Err(Reason::Truncated);
     }
-    Ok(())
+    Ok(packet)
 }
 
 /// Refuses IP headers of another version or length.
@@ -61,10 +57,4 @@ pub(super) fn plain_header(packet: &Packet) -> Result<(), Reason> {
 /// Whether a header tells for whom the packet is, whatever else is wrong with it.
 pub(super) fn says_for_whom(packet: &Packet) -> bool {
     matches!(plain_header(packet), Ok(()) | Err(Reason::IpOptions))
-}
-
-/// Hop-by-hop options, routing, fragment, authentication, destination options
-/// (RFC 8200, section 4).
-fn is_extension(next_header: u8) -> bool {
-    matches!(next_header, 0 | 43 | 44 | 51 | 60)
 }

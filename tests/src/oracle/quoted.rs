@@ -104,7 +104,10 @@ impl Quoted {
                 fragment: u16::from(self.is_later_fragment),
                 checksum: 0,
             },
-            IpAddr::V6(_) => Own::V6 { flow_label: 0 },
+            IpAddr::V6(_) => Own::V6 {
+                flow_label: 0,
+                fragment: 0,
+            },
         };
         Packet {
             version: 4,
@@ -113,8 +116,10 @@ impl Quoted {
             tos: 0,
             ttl: 64,
             protocol: self.protocol,
+            next: self.protocol,
             length: 0,
             own,
+            extensions: Vec::new(),
             body: ports,
         }
     }

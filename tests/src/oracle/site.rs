@@ -6,12 +6,15 @@ use std::{
 };
 
 use lingyun::{
-    config::{Gateway, InstanceId, LoadBalancer, Topology},
+    config::{Gateway, Instance, InstanceId, LoadBalancer, Topology},
     reachability::{NextHop, Reachability},
     ring,
 };
 
-use super::wire::Mac;
+use super::{
+    ip::{Own, Packet},
+    wire::Mac,
+};
 
 /// Slots over which flows to the public network are spread.
 const UPLINK_SLOTS: usize = 16;
@@ -49,10 +52,11 @@ pub(super) struct Site {
     pub(super) services: BTreeMap<(IpAddr, u8, u16), usize>,
     /// For each load balancer, the backend of every slot of its ring.
     pub(super) rings: Vec<Vec<usize>>,
-    /// Which backend of which load balancer an instance is with a protocol and port.
-    pub(super) serving: BTreeMap<(InstanceId, u8, u16), (usize, usize)>,
-    /// The floating IP of an instance.
-    pub(super) floating: BTreeMap<InstanceId, usize>,
+    /// Which backend of which load balancer an instance is with a protocol and port,
+    /// over IPv6 or not.
+    pub(super) serving: BTreeMap<(InstanceId, bool, u8, u16), (usize, usize)>,
+    /// The floating IP of an instance, over IPv6 or not.
+    pub(super) floating: BTreeMap<(InstanceId, bool), usize>,
     /// VPCs by VNI.
     pub(super) vpcs: BTreeMap<u32, usize>,
     /// Instances by VPC and address.
@@ -87,13 +91,19 @@ impl Site {
             site.services
                 .insert((service.vip, protocol, service.port), index);
             for (position, backend) in service.backends.iter().enumerate() {
-                let sends = (backend.instance, protocol, backend.port);
+                let sends = (
+                    backend.instance,
+                    service.vip.is_ipv6(),
+                    protocol,
+                    backend.port,
+                );
                 site.serving.insert(sends, (index, position));
             }
         }
         for (index, floating) in topology.floating_ips.iter().enumerate() {
             site.addresses.insert(floating.ip, Address::Floating(index));
-            site.floating.insert(floating.instance, index);
+            site.floating
+                .insert((floating.instance, floating.ip.is_ipv6()), index);
         }
         for (index, vpc) in topology.vpcs.iter().enumerate() {
             site.vpcs.insert(vpc.vni, index);
@@ -101,7 +111,9 @@ impl Site {
                 .extend(vpc.subnets.iter().map(|subnet| (index, subnet.router)));
         }
         for (id, instance) in topology.instances() {
-            site.instances.insert((id.vpc, instance.ip), id);
+            for ip in instance.ips() {
+                site.instances.insert((id.vpc, ip), id);
+            }
         }
         site
     }
@@ -207,9 +219,13 @@ impl Site {
     /// The link to the public network for a flow that came out of a tunnel with this
     /// UDP source port: its two bytes pick one of the slots, which the usable next
     /// hops fill in turn.
-    pub(super) fn to_public(&self, [high, low]: [u8; 2]) -> Option<Link> {
+    pub(super) fn to_public(&self, packet: &Packet, [high, low]: [u8; 2]) -> Option<Link> {
         let slot = usize::from(high ^ low) % UPLINK_SLOTS;
-        self.link(&self.reach.uplinks, slot)
+        let hops = match packet.own {
+            Own::V4 { .. } => &self.reach.uplinks,
+            Own::V6 { .. } => &self.reach.uplinks_v6,
+        };
+        self.link(hops, slot)
     }
 
     /// One of the next hops whose MAC is known, if its interface is up.
@@ -238,6 +254,14 @@ impl Site {
             vlan: None,
         })
     }
+}
+
+/// The address of an instance that packets for a public one are translated to.
+pub(super) fn address_like(instance: &Instance, public: IpAddr) -> IpAddr {
+    let mut ips = instance.ips();
+    let same_version = |ip: &IpAddr| ip.is_ipv6() == public.is_ipv6();
+    ips.find(same_version)
+        .expect("no topology translates from one version to the other")
 }
 
 /// The backend of every slot. One backend needs no ring, none has none.

@@ -30,7 +30,27 @@ pub(super) fn carried(checksum: u16, before: &[&[u8]], after: &[&[u8]]) -> u16 {
 
 /// The right checksum of these bytes.
 pub(super) fn right(bytes: &[u8]) -> u16 {
-    ((MODULUS - sum(&[bytes])) % MODULUS) as u16
+    right_of(&[bytes])
+}
+
+/// The right checksum of all parts together.
+pub(super) fn right_of(parts: &[&[u8]]) -> u16 {
+    ((MODULUS - sum(parts)) % MODULUS) as u16
+}
+
+/// Whether parts that hold a checksum have the right one.
+pub(super) fn is_right(parts: &[&[u8]]) -> bool {
+    error(parts) == 0
+}
+
+/// By how much parts that hold a checksum miss the right sum.
+pub(super) fn error(parts: &[&[u8]]) -> u64 {
+    sum(parts)
+}
+
+/// A checksum that is wrong by that much more.
+pub(super) fn with_error(checksum: u16, error: u64) -> u16 {
+    ((u64::from(checksum) + error) % MODULUS) as u16
 }
 
 /// How a checksum that may be 0 is sent where 0 would mean "none", or would be wrong

@@ -12,6 +12,9 @@ use super::{
     wire::{Ethernet, Vxlan, ethertype, protocol},
 };
 
+/// Datagrams from this length on are not summed up byte by byte.
+const LONGEST_READ: usize = 2_048;
+
 /// A frame out of a tunnel, and the tunnel.
 pub(super) struct Tunnelled {
     pub(super) outer: Ethernet,
@@ -85,7 +88,7 @@ impl Oracle {
     pub(super) fn encapsulate(
         &self,
         inner: &Ethernet,
-        tos: u8,
+        inner_packet: &Packet,
         vni: u32,
         (host, link): (usize, Link),
         source_port: [u8; 2],
@@ -118,20 +121,38 @@ impl Oracle {
                     checksum: 0,
                 },
             ),
-            IpAddr::V6(_) => (6, 40, Own::V6 { flow_label: 0 }),
+            IpAddr::V6(_) => (
+                6,
+                40,
+                Own::V6 {
+                    flow_label: 0,
+                    fragment: 0,
+                },
+            ),
         };
         let mut packet = Packet {
             version,
             source,
             destination,
-            tos,
+            tos: inner_packet.tos,
             ttl: 64,
             protocol: protocol::UDP,
+            next: protocol::UDP,
             length: header + length,
             own,
+            extensions: Vec::new(),
             body: vxlan.bytes(),
         };
         packet.seal();
+        if self.site.topology.udp_checksum {
+            // What the inner checksums cover is taken to be as they say.
+            let padding = inner.body.len() - inner_packet.length;
+            match inner_packet.own_checksum_error() {
+                Some(error) if padding == 0 => packet.seal_datagram(error),
+                _ if packet.body.len() < LONGEST_READ => packet.seal_datagram(0),
+                _ => {}
+            }
+        }
         let outer = Ethernet {
             destination: link.next_hop,
             source: link.our_mac,
@@ -155,7 +176,7 @@ impl Tunnelled {
             vxlan.length = length as u16;
             packet.length = packet.header_length() + length;
             packet.tos = tos;
-            if let Own::V6 { flow_label } = &mut packet.own {
+            if let Own::V6 { flow_label, .. } = &mut packet.own {
                 *flow_label = 0;
             }
         })
@@ -169,7 +190,8 @@ impl Tunnelled {
             ..
         } = self;
         vxlan.body = inner.bytes();
-        // The body changes, and the checksum is optional (RFC 7348, section 5).
+        // The body changes, and over IPv4 the checksum is optional (RFC 7348, section 5).
+        let had_checksum = vxlan.checksum != 0;
         vxlan.checksum = 0;
         packet.body = vxlan.bytes();
         packet.change(|packet| {
@@ -178,6 +200,10 @@ impl Tunnelled {
             refit(packet, &mut vxlan);
             packet.body = vxlan.bytes();
         });
+        let is_v6 = matches!(packet.own, Own::V6 { .. });
+        if is_v6 && had_checksum && packet.length - 40 < LONGEST_READ {
+            packet.seal_datagram(0);
+        }
         std::mem::swap(&mut outer.source, &mut outer.destination);
         outer.body = packet.bytes();
         outer.bytes()

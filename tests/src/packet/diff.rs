@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    verify::{address, wrong_checksums},
+    verify::{address, address6, wrong_checksums},
     walk::{Kind, Part, walk, word},
 };
 
@@ -127,6 +127,15 @@ fn header(frame: &[u8], part: &Part, add: &mut dyn FnMut(&str, String)) {
                 add("ip options", format!("{:02x?}", &frame[at + 20..part.end]));
             }
         }
+        Kind::Ipv6 => {
+            add("ip version, class, flow", format!("{:08x}", long(0)));
+            add("ip length", w(4).to_string());
+            add("ip protocol", frame[at + 6].to_string());
+            add("ip ttl", frame[at + 7].to_string());
+            add("ip from", address6(frame, at + 8).to_string());
+            add("ip to", address6(frame, at + 24).to_string());
+        }
+        Kind::Extension => add("ip extension", format!("{:02x?}", &frame[at..part.end])),
         Kind::Tcp => {
             add("tcp ports", format!("{} -> {}", w(0), w(2)));
             add("tcp sequence, ack", format!("{}, {}", long(4), long(8)));
@@ -138,7 +147,7 @@ fn header(frame: &[u8], part: &Part, add: &mut dyn FnMut(&str, String)) {
             add("udp length", w(4).to_string());
             add("udp checksum", format!("{:04x}", w(6)));
         }
-        Kind::Icmp => {
+        Kind::Icmp | Kind::Icmpv6 => {
             add(
                 "icmp type, code",
                 format!("{}, {}", frame[at], frame[at + 1]),

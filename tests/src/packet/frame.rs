@@ -1,8 +1,11 @@
 //! The builder: layers from the outside in, then what is special about the last one.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::layers::{Arp, Ethernet, Icmp, Ipv4, Layer, Mac, Tcp, Udp, Vlan, Vxlan};
+use super::{
+    ipv6::{Extension, Ipv6, Neighbour},
+    layers::{Arp, Ethernet, Icmp, Ipv4, Layer, Mac, Tcp, Udp, Vlan, Vxlan},
+};
 
 /// A frame under construction.
 ///
@@ -74,6 +77,22 @@ fields! {
     middle_fragment(offset: u16) => Ipv4.fragment = 0x2000 | offset;
     /// The last fragment, `offset` in units of 8 bytes.
     last_fragment(offset: u16) => Ipv4.fragment = offset;
+    /// IPv6's hop limit.
+    hop_limit(limit: u8) => Ipv6.hop_limit = limit;
+    /// IPv6's traffic class.
+    class(class: u8) => Ipv6.class = class;
+    /// IPv6's flow label.
+    flow_label(label: u32) => Ipv6.flow_label = label;
+    /// Version in an IPv6 header.
+    version6(version: u8) => Ipv6.version = version;
+    /// IPv6's payload length, whatever the frame holds.
+    payload_length(length: u16) => Ipv6.payload_length = Some(length);
+    /// What an IPv6 header says that comes next, whatever does.
+    next_header(number: u8) => Ipv6.next_header = Some(number);
+    /// What an extension header says that comes next, whatever does.
+    then(number: u8) => Extension.next_header = Some(number);
+    /// Code of a message of neighbour discovery.
+    neighbour_code(code: u8) => Neighbour.code = code;
     /// Hardware and protocol types and lengths of an ARP message, right or wrong.
     arp_format(format: [u8; 6]) => Arp.format = format;
     /// The TCP segment opens a connection.
@@ -101,6 +120,16 @@ fields! {
 }
 
 impl Frame {
+    /// Whether the last IP header is one of IPv6.
+    fn is_ipv6(&self) -> bool {
+        let mut ips = self.layers.iter().rev().filter_map(|layer| match layer {
+            Layer::Ipv4(_) => Some(false),
+            Layer::Ipv6(_) => Some(true),
+            _ => None,
+        });
+        ips.next().unwrap_or(false)
+    }
+
     fn with(mut self, layer: Layer) -> Self {
         self.layers.push(layer);
         self
@@ -157,6 +186,52 @@ impl Frame {
         self.with(Layer::Ipv4(Ipv4::new(source, destination)))
     }
 
+    /// IPv6 with hop limit 64.
+    pub fn ipv6(self, source: Ipv6Addr, destination: Ipv6Addr) -> Self {
+        self.with(Layer::Ipv6(Ipv6::new(source, destination)))
+    }
+
+    /// An IPv6 header of options of a kind (hop-by-hop, destination), of so many times
+    /// eight bytes of padding.
+    pub fn options6(self, kind: u8, blocks: u8) -> Self {
+        self.with(Layer::Extension(Extension::options(kind, blocks)))
+    }
+
+    /// An IPv6 routing header.
+    pub fn routing(self, segments_left: u8) -> Self {
+        self.with(Layer::Extension(Extension::routing(segments_left)))
+    }
+
+    /// An IPv6 fragment header; the offset in units of eight bytes.
+    pub fn fragment6(self, offset: u16, more: bool, identification: u32) -> Self {
+        let header = Extension::fragment(offset, more, identification);
+        self.with(Layer::Extension(header))
+    }
+
+    /// "Who has `target`?", as IPv6 asks, with the option that tells the asker's MAC if
+    /// there is one.
+    pub fn solicitation(self, target: Ipv6Addr, asker: Option<Mac>) -> Self {
+        let options = asker.map(|mac| Neighbour::link_layer(1, mac));
+        self.neighbour(135, 0, target, &options.unwrap_or_default())
+    }
+
+    /// "`target` is at `mac`", as IPv6 answers. `flags` is the first byte of them.
+    pub fn advertisement(self, target: Ipv6Addr, mac: Mac, flags: u8) -> Self {
+        let option = Neighbour::link_layer(2, mac);
+        self.neighbour(136, flags, target, &option)
+    }
+
+    /// Any message of neighbour discovery with a target.
+    pub fn neighbour(self, kind: u8, flags: u8, target: Ipv6Addr, options: &[u8]) -> Self {
+        self.with(Layer::Neighbour(Neighbour {
+            kind,
+            code: 0,
+            flags: u32::from(flags) << 24,
+            target,
+            options: options.to_vec(),
+        }))
+    }
+
     /// A TCP segment with ACK set.
     pub fn tcp(self, source: u16, destination: u16) -> Self {
         self.with(Layer::Tcp(Tcp {
@@ -181,8 +256,9 @@ impl Frame {
 
     /// An ICMP echo request.
     pub fn echo_request(self, id: u16, sequence: u16) -> Self {
+        let kind = if self.is_ipv6() { 128 } else { 8 };
         self.with(Layer::Icmp(Icmp {
-            kind: 8,
+            kind,
             code: 0,
             id,
             sequence,
@@ -191,8 +267,9 @@ impl Frame {
 
     /// An ICMP echo reply.
     pub fn echo_reply(self, id: u16, sequence: u16) -> Self {
+        let kind = if self.is_ipv6() { 129 } else { 0 };
         self.with(Layer::Icmp(Icmp {
-            kind: 0,
+            kind,
             code: 0,
             id,
             sequence,
@@ -214,6 +291,14 @@ impl Frame {
     pub fn vxlan(self, source: Ipv4Addr, destination: Ipv4Addr, vni: u32) -> Self {
         self.ipv4(source, destination)
             .dont_fragment()
+            .udp(50_000, 4_789)
+            .udp_checksum(0)
+            .vxlan_header(vni)
+    }
+
+    /// The same over IPv6 (RFC 6935 allows a UDP checksum of 0 there).
+    pub fn vxlan6(self, source: Ipv6Addr, destination: Ipv6Addr, vni: u32) -> Self {
+        self.ipv6(source, destination)
             .udp(50_000, 4_789)
             .udp_checksum(0)
             .vxlan_header(vni)
@@ -263,10 +348,11 @@ impl Frame {
                 .iter()
                 .rev()
                 .find_map(|layer| match layer {
-                    Layer::Ipv4(ip) => Some(ip),
+                    Layer::Ipv4(ip) => Some(ip.ends()),
+                    Layer::Ipv6(ip) => Some(ip.ends()),
                     _ => None,
                 });
-            body = layer.wrap(body, self.layers.get(at + 1), ip);
+            body = layer.wrap(body, self.layers.get(at + 1), ip.as_ref());
         }
         body.truncate(self.cut.unwrap_or(body.len()));
         body

@@ -1,24 +1,41 @@
 //! The layers that a frame is built from, and how each is written.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::sum::{internet_checksum, transport_checksum};
+use super::{
+    ipv6::{Extension, Ipv6, Neighbour},
+    sum::{internet_checksum, transport_checksum},
+};
 
 /// A MAC address.
 pub type Mac = [u8; 6];
 
 /// IP protocol numbers (IANA).
 pub mod protocol {
+    /// IPv6's hop-by-hop options.
+    pub const HOP_BY_HOP: u8 = 0;
     /// ICMP.
     pub const ICMP: u8 = 1;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// IPv6's routing header.
+    pub const ROUTING: u8 = 43;
+    /// IPv6's fragment header.
+    pub const FRAGMENT: u8 = 44;
     /// Generic routing encapsulation.
     pub const GRE: u8 = 47;
     /// IPsec's encapsulating security payload.
     pub const ESP: u8 = 50;
+    /// IPsec's authentication header.
+    pub const AUTHENTICATION: u8 = 51;
+    /// ICMPv6.
+    pub const ICMPV6: u8 = 58;
+    /// IPv6's "no next header".
+    pub const NONE: u8 = 59;
+    /// IPv6's destination options.
+    pub const DESTINATION_OPTIONS: u8 = 60;
     /// For experiments (RFC 3692).
     pub const EXPERIMENT: u8 = 253;
 }
@@ -97,12 +114,51 @@ pub(super) struct Vxlan {
     pub(super) reserved: u8,
 }
 
+/// Both ends of an IP packet, as its pseudo header has them.
+#[derive(Clone, Debug)]
+pub(super) struct Ip {
+    pub(super) source: Vec<u8>,
+    pub(super) destination: Vec<u8>,
+}
+
+impl Ip {
+    pub(super) fn of(source: impl Into<IpAddr>, destination: impl Into<IpAddr>) -> Self {
+        let octets = |ip| match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        Self {
+            source: octets(source.into()),
+            destination: octets(destination.into()),
+        }
+    }
+
+    /// Number of its ICMP.
+    pub(super) fn icmp(&self) -> u8 {
+        match self.source.len() {
+            4 => protocol::ICMP,
+            _ => protocol::ICMPV6,
+        }
+    }
+
+    /// Checksum of an ICMP message: ICMPv6's covers the ends, too (RFC 4443, section 2.3).
+    pub(super) fn icmp_checksum(&self, message: &[u8]) -> u16 {
+        match self.icmp() {
+            protocol::ICMP => internet_checksum(&[message]),
+            number => transport_checksum(self, number, message),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Layer {
     Ethernet(Ethernet),
     Vlan(Vlan),
     Arp(Arp),
     Ipv4(Ipv4),
+    Ipv6(Ipv6),
+    Extension(Extension),
+    Neighbour(Neighbour),
     Tcp(Tcp),
     Udp(Udp),
     Icmp(Icmp),
@@ -115,6 +171,7 @@ impl Layer {
     fn ethertype(&self) -> u16 {
         match self {
             Self::Ipv4(_) => 0x0800,
+            Self::Ipv6(_) => 0x86dd,
             Self::Arp(_) => 0x0806,
             Self::Vlan(vlan) => vlan.tag,
             _ => ETHERTYPE_EXPERIMENT,
@@ -122,9 +179,10 @@ impl Layer {
     }
 
     /// Protocol number that names this layer in the IP header in front of it.
-    fn protocol(&self) -> u8 {
+    fn protocol(&self, ip: &Ip) -> u8 {
         match self {
-            Self::Icmp(_) => protocol::ICMP,
+            Self::Icmp(_) | Self::Neighbour(_) => ip.icmp(),
+            Self::Extension(extension) => extension.kind,
             Self::Tcp(_) => protocol::TCP,
             Self::Udp(_) => protocol::UDP,
             _ => protocol::EXPERIMENT,
@@ -133,7 +191,8 @@ impl Layer {
 
     /// Writes this layer in front of `body`. `next` is the layer behind it, `ip`
     /// the IP header that it rides in.
-    pub(super) fn wrap(&self, body: Vec<u8>, next: Option<&Self>, ip: Option<&Ipv4>) -> Vec<u8> {
+    pub(super) fn wrap(&self, body: Vec<u8>, next: Option<&Self>, ip: Option<&Ip>) -> Vec<u8> {
+        let protocol_in = |ip: &Ip| next.map_or(protocol::EXPERIMENT, |next| next.protocol(ip));
         match self {
             Self::Ethernet(ethernet) => {
                 let kind = next.map_or(ETHERTYPE_EXPERIMENT, Self::ethertype);
@@ -144,10 +203,21 @@ impl Layer {
                 [&vlan.control.to_be_bytes()[..], &kind.to_be_bytes(), &body].concat()
             }
             Self::Arp(arp) => [arp.bytes(), body].concat(),
-            Self::Ipv4(ip) => ip.wrap(&body, next.map_or(protocol::EXPERIMENT, Self::protocol)),
+            Self::Ipv4(ip) => ip.wrap(&body, protocol_in(&ip.ends())),
+            Self::Ipv6(ip) => ip.wrap(&body, protocol_in(&ip.ends())),
+            Self::Extension(extension) => {
+                let next = ip.map_or(protocol::EXPERIMENT, protocol_in);
+                extension.wrap(&body, next)
+            }
+            Self::Neighbour(neighbour) => {
+                let mut message = [neighbour.message(), body].concat();
+                let sum = ip.map_or(0, |ip| ip.icmp_checksum(&message));
+                message[2..4].copy_from_slice(&sum.to_be_bytes());
+                message
+            }
             Self::Tcp(tcp) => tcp.wrap(&body, ip),
             Self::Udp(udp) => udp.wrap(&body, ip),
-            Self::Icmp(icmp) => icmp.wrap(&body),
+            Self::Icmp(icmp) => icmp.wrap(&body, ip),
             Self::Vxlan(vxlan) => {
                 let vni = vxlan.vni << 8 | u32::from(vxlan.reserved);
                 [&vxlan.flags.to_be_bytes()[..], &vni.to_be_bytes(), &body].concat()
@@ -203,6 +273,10 @@ impl Ipv4 {
         }
     }
 
+    pub(super) fn ends(&self) -> Ip {
+        Ip::of(self.source, self.destination)
+    }
+
     fn wrap(&self, body: &[u8], protocol: u8) -> Vec<u8> {
         let length = 20 + self.options.len();
         let words = self.header_words.unwrap_or((length / 4) as u8);
@@ -225,7 +299,7 @@ impl Ipv4 {
 }
 
 impl Tcp {
-    fn wrap(&self, body: &[u8], ip: Option<&Ipv4>) -> Vec<u8> {
+    fn wrap(&self, body: &[u8], ip: Option<&Ip>) -> Vec<u8> {
         let words = (20 + self.options.len()) / 4;
         let mut segment = Vec::new();
         segment.extend(self.source.to_be_bytes());
@@ -238,7 +312,7 @@ impl Tcp {
         segment.extend(&self.options);
         segment.extend(body);
         if let Some(ip) = ip {
-            let sum = transport_checksum(ip.source, ip.destination, protocol::TCP, &segment);
+            let sum = transport_checksum(ip, protocol::TCP, &segment);
             segment[16..18].copy_from_slice(&sum.to_be_bytes());
         }
         segment
@@ -246,7 +320,7 @@ impl Tcp {
 }
 
 impl Udp {
-    fn wrap(&self, body: &[u8], ip: Option<&Ipv4>) -> Vec<u8> {
+    fn wrap(&self, body: &[u8], ip: Option<&Ip>) -> Vec<u8> {
         let mut datagram = Vec::new();
         datagram.extend(self.source.to_be_bytes());
         datagram.extend(self.destination.to_be_bytes());
@@ -257,12 +331,10 @@ impl Udp {
             (Some(sum), _) => sum,
             (None, None) => 0,
             // A computed 0 is sent as all ones (RFC 768).
-            (None, Some(ip)) => {
-                match transport_checksum(ip.source, ip.destination, protocol::UDP, &datagram) {
-                    0 => 0xffff,
-                    sum => sum,
-                }
-            }
+            (None, Some(ip)) => match transport_checksum(ip, protocol::UDP, &datagram) {
+                0 => 0xffff,
+                sum => sum,
+            },
         };
         datagram[6..8].copy_from_slice(&sum.to_be_bytes());
         datagram
@@ -270,12 +342,12 @@ impl Udp {
 }
 
 impl Icmp {
-    fn wrap(&self, body: &[u8]) -> Vec<u8> {
+    fn wrap(&self, body: &[u8], ip: Option<&Ip>) -> Vec<u8> {
         let mut message = vec![self.kind, self.code, 0, 0];
         message.extend(self.id.to_be_bytes());
         message.extend(self.sequence.to_be_bytes());
         message.extend(body);
-        let sum = internet_checksum(&[&message]);
+        let sum = ip.map_or(0, |ip| ip.icmp_checksum(&message));
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         message
     }

@@ -5,6 +5,7 @@
 
 mod diff;
 mod frame;
+mod ipv6;
 mod layers;
 mod sum;
 mod verify;

@@ -1,6 +1,6 @@
 //! The Internet checksum by its definition (RFC 1071): sum everything, fold, invert.
 
-use std::net::Ipv4Addr;
+use super::layers::Ip;
 
 /// Checksum over the concatenation of `parts`.
 pub fn internet_checksum(parts: &[&[u8]]) -> u16 {
@@ -18,17 +18,13 @@ pub fn internet_checksum(parts: &[&[u8]]) -> u16 {
     !(sum as u16)
 }
 
-/// Checksum over an IPv4 pseudo header (RFC 9293, section 3.1) and a segment.
-pub(super) fn transport_checksum(
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
-    protocol: u8,
-    segment: &[u8],
-) -> u16 {
-    let length = (segment.len() as u16).to_be_bytes();
+/// Checksum over a pseudo header (RFC 9293, section 3.1; RFC 8200, section 8.1) and a
+/// segment.
+pub(super) fn transport_checksum(ip: &Ip, protocol: u8, segment: &[u8]) -> u16 {
+    let length = (segment.len() as u32).to_be_bytes();
     internet_checksum(&[
-        &source.octets(),
-        &destination.octets(),
+        &ip.source,
+        &ip.destination,
         &[0, protocol],
         &length,
         segment,

@@ -1,10 +1,10 @@
 //! Every checksum of a frame, summed anew.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
     diff::describe,
-    layers::protocol,
+    layers::{Ip, protocol},
     sum::{internet_checksum, transport_checksum},
     walk::{Kind, Part, walk, word},
 };
@@ -74,19 +74,30 @@ const UDP: &str = "UDP checksum";
 fn checksums(frame: &[u8]) -> Vec<Checksum> {
     let mut all = Vec::new();
     let mut ip = None;
+    let mut is_fragment = false;
     for part in walk(frame) {
         let (offset, field) = match part.kind {
             Kind::Ipv4 => {
                 ip = Some(part);
+                is_fragment = word(frame, part.at + 6) & 0x3fff != 0;
                 (10, "IP header checksum")
+            }
+            Kind::Ipv6 => {
+                (ip, is_fragment) = (Some(part), false);
+                continue;
+            }
+            Kind::Extension => {
+                is_fragment |= part.end == part.at + 8 && word(frame, part.at + 2) & 0xfff9 != 0;
+                continue;
             }
             Kind::Tcp => (16, "TCP checksum"),
             Kind::Udp => (6, UDP),
-            Kind::Icmp => (2, "ICMP checksum"),
+            Kind::Icmp | Kind::Icmpv6 => (2, "ICMP checksum"),
             _ => continue,
         };
         let expected = match part.kind {
             Kind::Ipv4 => checksum_without(frame, part.at..part.end, offset, internet),
+            _ if is_fragment => None,
             _ => expected_l4(frame, &part, ip.as_ref(), offset),
         };
         if let Some(expected) = expected {
@@ -104,21 +115,31 @@ fn checksums(frame: &[u8]) -> Vec<Checksum> {
 
 /// The layer-4 checksum that a part should have, if its packet is a whole one.
 fn expected_l4(frame: &[u8], part: &Part, ip: Option<&Part>, field: usize) -> Option<u16> {
-    let ip = ip?.at;
-    let complete = ip + usize::from(word(frame, ip + 2)) == part.reach;
-    let is_fragment = word(frame, ip + 6) & 0x3fff != 0;
-    if is_fragment || !complete {
+    let ip = ip?;
+    let (length, source, destination): (_, IpAddr, IpAddr) = match ip.kind {
+        Kind::Ipv6 => (
+            40 + usize::from(word(frame, ip.at + 4)),
+            address6(frame, ip.at + 8).into(),
+            address6(frame, ip.at + 24).into(),
+        ),
+        _ => (
+            usize::from(word(frame, ip.at + 2)),
+            address(frame, ip.at + 12).into(),
+            address(frame, ip.at + 16).into(),
+        ),
+    };
+    if ip.at + length != part.reach {
         return None;
     }
-    let source = address(frame, ip + 12);
-    let destination = address(frame, ip + 16);
     let number = match part.kind {
         Kind::Tcp => protocol::TCP,
         Kind::Udp => protocol::UDP,
+        Kind::Icmpv6 => protocol::ICMPV6,
         _ => return checksum_without(frame, part.at..part.reach, field, internet),
     };
+    let ends = Ip::of(source, destination);
     let sum = checksum_without(frame, part.at..part.reach, field, |segment| {
-        transport_checksum(source, destination, number, segment)
+        transport_checksum(&ends, number, segment)
     })?;
     // A computed 0 is sent as all ones over UDP (RFC 768).
     Some(if part.kind == Kind::Udp && sum == 0 {
@@ -146,6 +167,11 @@ fn checksum_without(
 
 pub(super) fn address(frame: &[u8], at: usize) -> Ipv4Addr {
     Ipv4Addr::new(frame[at], frame[at + 1], frame[at + 2], frame[at + 3])
+}
+
+pub(super) fn address6(frame: &[u8], at: usize) -> Ipv6Addr {
+    let octets: [u8; 16] = frame[at..at + 16].try_into().expect("16 bytes");
+    octets.into()
 }
 
 #[cfg(test)]
@@ -213,6 +239,36 @@ mod tests {
         assert_checksums(&inner.clone().udp(1, 2).payload(b"hello").bytes());
         assert_checksums(&inner.clone().tcp(1, 2).payload(b"odd").bytes());
         assert_checksums(&inner.echo_request(1, 2).bytes());
+    }
+
+    /// Another library writes the same bytes.
+    #[test]
+    fn ipv6_agrees_with_etherparse() {
+        let ips = ["2001:db8::1", "2001:db8:f::2"];
+        let [from, to]: [Ipv6Addr; 2] = ips.map(|ip| ip.parse().unwrap());
+        let theirs = || PacketBuilder::ethernet2(A, B).ipv6(from.octets(), to.octets(), 33);
+        let ours = || eth(A, B).ipv6(from, to).hop_limit(33);
+        for payload in [&b""[..], b"odd", b"even"] {
+            let mut expected = Vec::new();
+            let builder = theirs().udp(40_000, 53);
+            builder.write(&mut expected, payload).unwrap();
+            let udp = ours().udp(40_000, 53).payload(payload).bytes();
+            assert_eq!(udp, expected, "UDP with {} bytes", payload.len());
+            assert_checksums(&udp);
+
+            let mut expected = Vec::new();
+            let builder = theirs().icmpv6_echo_request(7, 9);
+            builder.write(&mut expected, payload).unwrap();
+            let echo = ours().echo_request(7, 9).payload(payload).bytes();
+            assert_eq!(echo, expected, "ICMPv6 with {} bytes", payload.len());
+            assert_checksums(&echo);
+        }
+        let chain = ours().options6(protocol::HOP_BY_HOP, 2).routing(0);
+        assert_checksums(&chain.tcp(1, 2).payload(b"odd").bytes());
+        assert_checksums(&ours().solicitation(to, Some(A)).bytes());
+        let mut wrong = ours().routing(0).solicitation(to, Some(A)).bytes();
+        wrong[14 + 40 + 24 + 20] ^= 1;
+        assert_eq!(wrong_checksums(&wrong).len(), 1);
     }
 
     #[test]

@@ -9,9 +9,12 @@ pub(crate) enum Kind {
     Vlan,
     Arp,
     Ipv4,
+    Ipv6,
+    Extension,
     Tcp,
     Udp,
     Icmp,
+    Icmpv6,
     Vxlan,
     Payload,
     Padding,
@@ -97,6 +100,7 @@ impl Walker<'_> {
                 }
             }
             0x0800 => self.ipv4(next),
+            0x86dd => self.ipv6(next),
             _ => self.rest(Kind::Payload, next, reach),
         }
     }
@@ -116,6 +120,46 @@ impl Walker<'_> {
         let later_fragment = word(self.frame, at + 6) & 0x1fff != 0;
         match self.frame[at + 9] {
             _ if later_fragment => self.rest(Kind::Payload, next, reach),
+            // To IPv4, ICMPv6 is any protocol.
+            protocol::ICMPV6 => self.rest(Kind::Payload, next, reach),
+            number => self.layer4(number, next, reach),
+        }
+        self.rest(Kind::Padding, reach, frame_end);
+    }
+
+    fn ipv6(&mut self, at: usize) {
+        let frame_end = self.frame.len();
+        if at + 40 > frame_end {
+            return self.rest(Kind::Payload, at, frame_end);
+        }
+        let reach = (at + 40 + usize::from(word(self.frame, at + 4))).min(frame_end);
+        if !self.header(Kind::Ipv6, at, 40, reach) {
+            return;
+        }
+        let (mut number, mut next) = (self.frame[at + 6], at + 40);
+        let mut later_fragment = false;
+        while is_extension(number) && !later_fragment && next + 8 <= reach {
+            let length = match number {
+                protocol::FRAGMENT => 8,
+                _ => 8 * (1 + usize::from(self.frame[next + 1])),
+            };
+            later_fragment = number == protocol::FRAGMENT && word(self.frame, next + 2) >> 3 != 0;
+            number = self.frame[next];
+            if !self.header(Kind::Extension, next, length, reach) {
+                return self.rest(Kind::Padding, reach, frame_end);
+            }
+            next += length;
+        }
+        match number {
+            _ if later_fragment || is_extension(number) => self.rest(Kind::Payload, next, reach),
+            protocol::ICMP => self.rest(Kind::Payload, next, reach),
+            number => self.layer4(number, next, reach),
+        }
+        self.rest(Kind::Padding, reach, frame_end);
+    }
+
+    fn layer4(&mut self, number: u8, next: usize, reach: usize) {
+        match number {
             protocol::TCP => {
                 let words = self
                     .frame
@@ -126,14 +170,17 @@ impl Walker<'_> {
                 }
             }
             protocol::UDP => self.udp(next, reach),
-            protocol::ICMP => {
-                if self.header(Kind::Icmp, next, 8, reach) {
+            protocol::ICMP | protocol::ICMPV6 => {
+                let kind = match number {
+                    protocol::ICMP => Kind::Icmp,
+                    _ => Kind::Icmpv6,
+                };
+                if self.header(kind, next, 8, reach) {
                     self.rest(Kind::Payload, next + 8, reach);
                 }
             }
             _ => self.rest(Kind::Payload, next, reach),
         }
-        self.rest(Kind::Padding, reach, frame_end);
     }
 
     fn udp(&mut self, at: usize, reach: usize) {
@@ -147,4 +194,15 @@ impl Walker<'_> {
             self.ethernet(at + 16);
         }
     }
+}
+
+/// Whether a next header is an extension header with a length where all have it.
+fn is_extension(number: u8) -> bool {
+    matches!(
+        number,
+        protocol::HOP_BY_HOP
+            | protocol::ROUTING
+            | protocol::FRAGMENT
+            | protocol::DESTINATION_OPTIONS
+    )
 }

@@ -76,7 +76,9 @@ pub(super) fn send<F: Family, P: Packet, T: Tables>(
         + sum_of(sequence)
         + sum_of(acknowledgment)
         + SYN_ACK as u32;
-    let tcp = packet.need_mut::<Tcp>(IP + F::LEN)?;
+    // The compiler would see that the header is there, the verifier would not.
+    let start = packet.settled(IP + F::LEN);
+    let tcp = packet.need_mut::<Tcp>(start)?;
     tcp.source = flow.destination_port();
     tcp.destination = flow.source_port();
     tcp.sequence = sequence;

@@ -1,11 +1,12 @@
 //! Gateways, hosts and the underlay between them.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use gateway_common::{MAX_INTERFACES, VXLAN_OVERHEAD_V4};
+use gateway_common::{MAX_INTERFACES, VXLAN_OVERHEAD_V4, VXLAN_OVERHEAD_V6};
 
 use super::names::unique;
 use crate::config::{
+    address::family,
     defaults,
     document::{Document, Gateway},
     list::{Entries, OneOrMore},
@@ -25,6 +26,8 @@ pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
     check_mtu(document, problems);
     check_secret(document, problems);
     check_vteps(document, problems);
+    check_family(document, problems);
+    check_checksum(document, problems);
     for gateway in document.gateways.entries() {
         check_interfaces(gateway, problems);
     }
@@ -46,17 +49,21 @@ fn check_mtu(document: &At<Document>, problems: &mut Problems) {
             .map_or(document.at, |vtep| vtep.at)
     };
     let at = given.unwrap_or_else(nearby);
-    let inside = bytes.saturating_sub(VXLAN_OVERHEAD_V4);
+    let overhead = match &*document.anycast_vtep {
+        Some(vtep) if vtep.0.is_ipv6() => VXLAN_OVERHEAD_V6,
+        _ => VXLAN_OVERHEAD_V4,
+    };
+    let inside = bytes.saturating_sub(overhead);
     if inside < LEAST_SIZE {
         problems.error(
             at,
             format!(
-                "an underlay MTU of {bytes} is too small: VXLAN takes {VXLAN_OVERHEAD_V4} bytes \
+                "an underlay MTU of {bytes} is too small: VXLAN takes {overhead} bytes \
                  and leaves {inside} for packets, less than {LEAST_SIZE}"
             ),
             format!(
                 "raise the MTU of the underlay to {} or more, and write it here",
-                FULL_SIZE + VXLAN_OVERHEAD_V4
+                FULL_SIZE + overhead
             ),
         );
     } else if inside < FULL_SIZE {
@@ -74,7 +81,7 @@ fn check_mtu(document: &At<Document>, problems: &mut Problems) {
             format!(
                 "raise the MTU of the underlay and write `underlay_mtu: {}` or more, or set the \
                  MTU of the instances to {inside}",
-                FULL_SIZE + VXLAN_OVERHEAD_V4
+                FULL_SIZE + overhead
             ),
         );
     }
@@ -92,7 +99,7 @@ fn check_secret(document: &Document, problems: &mut Problems) {
 }
 
 /// Every tunnel endpoint, with what it belongs to.
-pub(super) fn vteps(document: &Document) -> impl Iterator<Item = (Ipv4Addr, Place)> {
+pub(super) fn vteps(document: &Document) -> impl Iterator<Item = (IpAddr, Place)> {
     let gateways = document
         .gateways
         .entries()
@@ -129,6 +136,43 @@ fn check_vteps(document: &Document, problems: &mut Problems) {
         };
         problems.error(at, what, hint);
     });
+}
+
+/// One family for the whole underlay: a tunnel has one at both ends.
+fn check_family(document: &Document, problems: &mut Problems) {
+    let Some(anycast) = &*document.anycast_vtep else {
+        return;
+    };
+    let other = |(vtep, _): &(IpAddr, Place)| vtep.is_ipv4() != anycast.0.is_ipv4();
+    for (vtep, at) in vteps(document).filter(other) {
+        problems.error(
+            at,
+            format!(
+                "VTEP {vtep} is of {}, anycast_vtep (line {}) of {}",
+                family(vtep),
+                anycast.at.line,
+                family(anycast.0)
+            ),
+            "the underlay has one family: give all VTEPs addresses of the same",
+        );
+    }
+}
+
+/// Over IPv4 no tunnel has a UDP checksum (RFC 7348, section 5).
+fn check_checksum(document: &Document, problems: &mut Problems) {
+    let (Some(switch), Some(vtep)) = (
+        document.underlay_udp_checksum.given(),
+        &*document.anycast_vtep,
+    ) else {
+        return;
+    };
+    if switch.value.0 && vtep.0.is_ipv4() {
+        problems.warning(
+            switch.at,
+            "`underlay_udp_checksum` has no effect here: the underlay is IPv4",
+            "leave it out",
+        );
+    }
 }
 
 fn check_interfaces(gateway: &At<Gateway>, problems: &mut Problems) {

@@ -1,15 +1,15 @@
 //! Public addresses: each means one thing, and none of them lies inside.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{gateways::vteps, names::unique};
 use crate::config::{
+    address::Address,
     defaults,
     document::{Document, Vpc},
     list::Entries,
     problem::{Place, Problems},
     read::At,
-    scalar::Address,
 };
 
 pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
@@ -48,7 +48,7 @@ pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
         }
     }
 
-    let vteps: BTreeMap<Ipv4Addr, Place> = vteps(document).collect();
+    let vteps: BTreeMap<IpAddr, Place> = vteps(document).collect();
     for ip in vips().chain(floating()) {
         if let Some(vtep) = vteps.get(&ip.0) {
             problems.error(

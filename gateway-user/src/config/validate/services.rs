@@ -5,19 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Names;
 use crate::{
     config::{
+        address::{Address, family},
         document::{Backend, Document, LoadBalancer},
         list::Entries,
         number::Number,
         problem::{Place, Problems},
         read::{At, Optional},
-        scalar::{Address, Listen},
+        scalar::Listen,
         topology::Protocol,
     },
     ring::MAX_MEMBERS,
 };
 
-/// Where packets of a backend come from: instance (VPC and index), protocol, port.
-type Source = (usize, usize, Protocol, u16);
+/// An instance by one of its addresses: VPC, index, whether the address is IPv6.
+type Inside = (usize, usize, bool);
+
+/// Where packets of a backend come from: instance, protocol, port.
+type Source = (Inside, Protocol, u16);
 
 /// A backend as far as the way back is concerned.
 struct Serving<'d> {
@@ -120,8 +124,13 @@ fn collect<'d>(
         let Some(port) = keys.port.or_default(|| Number(listen.port.into())) else {
             continue;
         };
-        let source = (vpc, instance, listen.protocol, port.get());
         let at = keys.instance.as_ref().map_or(backend.at, |name| name.at);
+        let vip = &*service.vip;
+        if let Some(vip) = vip {
+            check_inside(at, vip, (vpc, instance), names, problems);
+        }
+        let is_v6 = vip.as_ref().is_some_and(|vip| vip.0.is_ipv6());
+        let source = ((vpc, instance, is_v6), listen.protocol, port.get());
         serving.push(Serving {
             source,
             service,
@@ -129,6 +138,31 @@ fn collect<'d>(
             at,
         });
     }
+}
+
+/// A public address stands for a private one of its own family.
+fn check_inside(
+    at: Place,
+    public: &At<Address>,
+    (vpc, instance): (usize, usize),
+    names: &Names<'_>,
+    problems: &mut Problems,
+) {
+    let Some(ips) = &*names.vm(vpc, instance).ip else {
+        return;
+    };
+    if ips.0.iter().any(|ip| ip.0.is_ipv4() == public.0.is_ipv4()) {
+        return;
+    }
+    let (family, name) = (family(public.0), name(names, vpc, instance));
+    problems.error(
+        at,
+        format!(
+            "`{name}` has no {family} address that {} (line {}) could stand for",
+            public.value, public.at.line
+        ),
+        format!("give `{name}` one of each family, as in `ip: [172.16.1.11, \"fd00:1::11\"]`"),
+    );
 }
 
 /// Answers are translated back by instance, protocol and port alone, so these may
@@ -145,7 +179,7 @@ fn check_way_back(
             first.insert(serving.source, serving);
             continue;
         };
-        let (vpc, instance, protocol, port) = serving.source;
+        let ((vpc, instance, _), protocol, port) = serving.source;
         let name = name(names, vpc, instance);
         if std::ptr::eq(other.service, serving.service) {
             problems.error(
@@ -184,18 +218,18 @@ fn check_way_back(
 
 /// A port of the instance that serves nothing yet, near the wanted one.
 fn free_port(wanted: Source, taken: &BTreeSet<Source>) -> Option<u16> {
-    let (vpc, instance, protocol, port) = wanted;
+    let (inside, protocol, port) = wanted;
     (port..=u16::MAX)
         .chain(1024..port)
-        .find(|port| !taken.contains(&(vpc, instance, protocol, *port)))
+        .find(|port| !taken.contains(&(inside, protocol, *port)))
 }
 
-/// The instances with a floating IP. Each has one at most.
+/// The instances with a floating IP. Each has one of a family at most.
 fn floating<'d>(
     document: &'d Document,
     names: &Names<'_>,
     problems: &mut Problems,
-) -> BTreeMap<(usize, usize), &'d At<Address>> {
+) -> BTreeMap<Inside, &'d At<Address>> {
     let mut owners: BTreeMap<_, &At<Address>> = BTreeMap::new();
     for floating in document.floating_ips.entries() {
         let Some(vpc) = names.vpc(&floating.vpc, problems) else {
@@ -205,22 +239,25 @@ fn floating<'d>(
             continue;
         };
         let Some(ip) = &*floating.ip else { continue };
-        let Some(other) = owners.get(&(vpc, instance)) else {
-            owners.insert((vpc, instance), ip);
+        let at = floating
+            .instance
+            .as_ref()
+            .map_or(floating.at, |name| name.at);
+        check_inside(at, ip, (vpc, instance), names, problems);
+        let inside = (vpc, instance, ip.0.is_ipv6());
+        let Some(other) = owners.get(&inside) else {
+            owners.insert(inside, ip);
             continue;
         };
         problems.error(
-            floating
-                .instance
-                .as_ref()
-                .map_or(floating.at, |instance| instance.at),
+            at,
             format!(
                 "`{}` already has the floating IP {} (line {})",
                 name(names, vpc, instance),
                 other.value,
                 other.at.line
             ),
-            "an instance can have one: its own packets could leave with either",
+            "an instance can have one of a family: its own packets could leave with either",
         );
     }
     owners
@@ -228,7 +265,7 @@ fn floating<'d>(
 
 /// A service on an instance with a floating IP hides that port of the floating IP.
 fn check_hidden(
-    owners: &BTreeMap<(usize, usize), &At<Address>>,
+    owners: &BTreeMap<Inside, &At<Address>>,
     serving: &[Serving<'_>],
     taken: &BTreeSet<Source>,
     names: &Names<'_>,
@@ -241,11 +278,11 @@ fn check_hidden(
         at,
     } in serving
     {
-        let (vpc, instance, protocol, port) = *source;
-        let (Some(floating), Some(vip)) = (owners.get(&(vpc, instance)), &*service.vip) else {
+        let (inside, protocol, port) = *source;
+        let (Some(floating), Some(vip)) = (owners.get(&inside), &*service.vip) else {
             continue;
         };
-        let name = name(names, vpc, instance);
+        let name = name(names, inside.0, inside.1);
         let free = free_port(*source, taken).unwrap_or(port);
         problems.warning(
             *at,

@@ -1,24 +1,33 @@
 //! Tenant networks: ranges, subnets, instances.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::{Names, names::unique};
 use crate::config::{
-    defaults,
+    address::{Address, Prefix},
+    defaults::{self, LONGEST_V6},
     document::{Document, Instance, Subnet, Vpc},
     list::Entries,
     problem::Problems,
     read::{At, Optional},
-    scalar::{Address, MacAddress, Prefix},
+    scalar::MacAddress,
 };
 
-/// How many ranges of a VPC an instance's record in the data plane has room for.
+/// How many IPv4 ranges of a VPC an instance's record in the data plane has room for.
 const MAX_RANGES: usize = 2;
 
+/// The same of IPv6.
+const MAX_RANGES_V6: usize = 1;
+
 /// Longest prefix of a subnet: network, router, one instance, broadcast.
-const LONGEST_SUBNET: u8 = 30;
+const fn longest_subnet(net: IpNet) -> u8 {
+    match net {
+        IpNet::V4(_) => 30,
+        IpNet::V6(_) => 126,
+    }
+}
 
 pub(super) fn check_vnis(document: &Document, problems: &mut Problems) {
     let vnis = document
@@ -48,7 +57,10 @@ pub(super) fn check(vpc: &At<Vpc>, names: &Names<'_>, problems: &mut Problems) {
     }
     for instance in vpc.instances.entries() {
         names.host(&instance.host, problems);
-        check_address(instance, vpc, problems);
+        check_families(instance, problems);
+        for ip in ips(instance) {
+            check_address(ip, vpc, problems);
+        }
     }
     check_twice(vpc, problems);
 }
@@ -62,21 +74,22 @@ fn check_ranges(vpc: &At<Vpc>, problems: &mut Problems) {
             .filter_map(|subnet| subnet.cidr.as_ref())
     };
     let Some(key) = &vpc.cidrs else {
-        let cover = defaults::cover(vpc);
-        if let (Some(cover), Some(name)) = (cover, &*vpc.name)
-            && !defaults::is_private(cover)
-        {
+        let Some(name) = &*vpc.name else { return };
+        for cover in defaults::cover(vpc).filter(|cover| !defaults::is_private(*cover)) {
             // Two subnets can stand for themselves; more need somebody's thought.
-            let example: Vec<_> = subnets().map(|cidr| cidr.to_string()).collect();
-            let example = match example.len() {
-                ..=MAX_RANGES => example.join(", "),
-                _ => "172.16.0.0/16".into(),
+            let of_family = |cidr: &&At<Prefix>| cidr.0.addr().is_ipv4() == cover.addr().is_ipv4();
+            let example = subnets().filter(of_family).map(|cidr| cidr.to_string());
+            let example: Vec<_> = example.collect();
+            let (most, other) = most_ranges(cover);
+            let example = match example.len() <= most {
+                true => example.join(", "),
+                false => other.into(),
             };
             problems.error(
                 name.at,
                 format!("the smallest range that holds all subnets is {cover}, not a private one"),
                 format!(
-                    "say which ranges are the VPC's own, at most {MAX_RANGES}, as in \
+                    "say which ranges are the VPC's own, at most {most}, as in \
                      `cidrs: [{example}]`"
                 ),
             );
@@ -87,12 +100,25 @@ fn check_ranges(vpc: &At<Vpc>, problems: &mut Problems) {
         return;
     };
     let ranges = key.entries();
-    if ranges.len() > MAX_RANGES {
-        problems.error(
-            at,
-            format!("`cidrs` has {} ranges", ranges.len()),
-            format!("a VPC can have {MAX_RANGES} at most: join neighbours into a larger range"),
-        );
+    let is_v4 = |range: &&At<Prefix>| range.0.addr().is_ipv4();
+    let (v4, v6): (Vec<&At<Prefix>>, Vec<&At<Prefix>>) = ranges.iter().partition(is_v4);
+    for (ranges, of, most) in [(&v4, "", MAX_RANGES), (&v6, "IPv6 ", MAX_RANGES_V6)] {
+        if ranges.len() > most {
+            problems.error(
+                at,
+                format!("`cidrs` has {} {of}ranges", ranges.len()),
+                format!("a VPC can have {most} at most: join neighbours into a larger range"),
+            );
+        }
+    }
+    for range in v6 {
+        if range.0.prefix_len() > LONGEST_V6 {
+            problems.error(
+                range.at,
+                format!("IPv6 range {} is smaller than a /{LONGEST_V6}", range.value),
+                format!("write the /{LONGEST_V6} that holds it: subnets in it may be smaller"),
+            );
+        }
     }
     check_overlap("range", ranges.iter(), problems);
     if !key.is_complete() {
@@ -109,6 +135,14 @@ fn check_ranges(vpc: &At<Vpc>, problems: &mut Problems) {
                 "move the subnet into a range of the VPC, or widen `cidrs`",
             );
         }
+    }
+}
+
+/// How many ranges of a family a VPC can have, and an example.
+fn most_ranges(like: IpNet) -> (usize, &'static str) {
+    match like {
+        IpNet::V4(_) => (MAX_RANGES, "172.16.0.0/16"),
+        IpNet::V6(_) => (MAX_RANGES_V6, "\"fd00:1::/48\""),
     }
 }
 
@@ -138,11 +172,12 @@ fn check_overlap<'d>(
 fn check_subnet(subnet: &At<Subnet>, problems: &mut Problems) {
     let Some(cidr) = &*subnet.cidr else { return };
     let net = cidr.0;
-    if net.prefix_len() > LONGEST_SUBNET {
+    let longest = longest_subnet(net);
+    if net.prefix_len() > longest {
         problems.error(
             cidr.at,
             format!("{net} has no room for a virtual router and an instance"),
-            format!("use a /{LONGEST_SUBNET} or larger"),
+            format!("use a /{longest} or larger"),
         );
         return;
     }
@@ -171,17 +206,37 @@ fn check_subnet(subnet: &At<Subnet>, problems: &mut Problems) {
 }
 
 /// Addresses that no machine of a subnet can have.
-fn reserved(net: Ipv4Net, ip: Ipv4Addr) -> Option<&'static str> {
-    match ip {
-        ip if ip == net.network() => Some("network"),
-        ip if ip == net.broadcast() => Some("broadcast"),
-        _ => None,
+fn reserved(net: IpNet, ip: IpAddr) -> Option<&'static str> {
+    match net {
+        // RFC 4291, section 2.6.1.
+        IpNet::V6(_) if ip == net.network() => Some("subnet-router anycast"),
+        IpNet::V6(_) => None,
+        IpNet::V4(_) if ip == net.network() => Some("network"),
+        IpNet::V4(_) if ip == net.broadcast() => Some("broadcast"),
+        IpNet::V4(_) => None,
     }
 }
 
+/// The addresses of an instance that could be read.
+fn ips(instance: &Instance) -> &[At<Address>] {
+    instance.ip.as_ref().map_or(&[], |list| &list.0)
+}
+
+/// An instance has at most one address of each family.
+fn check_families(instance: &Instance, problems: &mut Problems) {
+    let families = ips(instance).iter().map(|ip| (ip.0.is_ipv6(), ip.at));
+    unique(families, |is_v6, at, _| {
+        let family = if is_v6 { "IPv6" } else { "IPv4" };
+        problems.error(
+            at,
+            format!("this instance already has an address of {family}"),
+            "an instance can have one of each family: what it sends must have one way back",
+        );
+    });
+}
+
 /// An instance has an address of a subnet that nobody else has.
-fn check_address(instance: &At<Instance>, vpc: &At<Vpc>, problems: &mut Problems) {
-    let Some(ip) = &*instance.ip else { return };
+fn check_address(ip: &At<Address>, vpc: &At<Vpc>, problems: &mut Problems) {
     let subnets = vpc.subnets.entries();
     let holds = |subnet: &&At<Subnet>| {
         subnet
@@ -226,8 +281,8 @@ fn check_address(instance: &At<Instance>, vpc: &At<Vpc>, problems: &mut Problems
 /// Addresses and MACs are unique in a VPC, the virtual router's included.
 fn check_twice(vpc: &At<Vpc>, problems: &mut Problems) {
     let instances = || vpc.instances.entries().iter();
-    let ips = instances().filter_map(|vm| vm.ip.as_ref());
-    unique(ips.map(|ip| (ip.value, ip.at)), |ip, at, line| {
+    let all = instances().flat_map(|vm| ips(vm));
+    unique(all.map(|ip| (ip.value, ip.at)), |ip, at, line| {
         problems.error(
             at,
             format!("{ip} is already the address of the instance on line {line}"),

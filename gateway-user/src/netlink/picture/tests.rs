@@ -181,6 +181,7 @@ fn a_public_address_makes_its_family_wanted() {
         anycast_vtep: ip("10.0.0.100"),
         underlay_mtu: 1600,
         peerings: vec![],
+        udp_checksum: false,
         seed: [0; 2],
         icmp_errors_per_second: 1_000,
         tcp_mss: 0,

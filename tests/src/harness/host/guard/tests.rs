@@ -1,9 +1,9 @@
 //! What the guard does as time goes by, and to IPv6.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use etherparse::{PacketBuilder, PacketBuilderStep, TcpHeader};
-use gateway_common::{Endpoint, EndpointKey, Reason, WideSlot};
+use gateway_common::Reason;
 use ipnet::IpNet;
 use lingyun::{
     config::{Bogons, Challenge, Guard, Guarded, Lists, Rate, Rates, ServiceGuard},
@@ -13,7 +13,8 @@ use lingyun::{
 use crate::{
     cases::{
         Program,
-        site::{self, CLIENT, FLOATING, VIP, from_border},
+        site::{self, CLIENT, VIP, from_border},
+        site6,
     },
     harness::{Action, Host},
     packet::{Frame, assert_checksums},
@@ -197,8 +198,8 @@ fn a_challenge_begins_with_a_flood_and_ends_after_it() {
 
 #[test]
 fn ipv6_is_guarded_alike() {
-    let vip: Ipv6Addr = "2001:db8:10::1".parse().expect("an address");
-    let mut tables = tables(Guard {
+    let vip = site6::FLOATING;
+    let tables = tables(Guard {
         lists: Lists {
             allow: vec![net("2001:db8:bad:1::/64")],
             deny: vec![net("2001:db8:bad::/48")],
@@ -206,7 +207,7 @@ fn ipv6_is_guarded_alike() {
         bogons: Bogons::Martians,
         malformed: true,
         services: [(
-            Guarded::FloatingIp(0),
+            Guarded::FloatingIp(2),
             ServiceGuard {
                 challenge: Some(Challenge::Always),
                 ..ServiceGuard::default()
@@ -216,17 +217,6 @@ fn ipv6_is_guarded_alike() {
         verified_for: 300,
         ..Guard::default()
     });
-    // The bastion has an IPv6 address, too, and the same guard.
-    let key = EndpointKey::address_v4(model::word(FLOATING));
-    let entry = Endpoint(tables.endpoints[&key.0]);
-    let scope = WideSlot::PUBLIC;
-    let v6 = model::address(IpAddr::V6(vip));
-    tables.addresses.insert((scope, v6), entry.numbered(1).0);
-    let index = tables.guard.guarded[&entry.guard_key()];
-    tables
-        .guard
-        .guarded
-        .insert(entry.numbered(1).guard_key(), index);
     let host = Host::new(tables);
 
     for (source, reason) in [
