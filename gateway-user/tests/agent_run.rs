@@ -2,6 +2,7 @@
 //! over, announces while it can serve, survives a kill, cleans up.
 
 mod agent_guard;
+mod agent_ipv6;
 mod agent_reload;
 mod agent_site;
 mod netlink_lab;

@@ -3,8 +3,11 @@
 //! A node that announces its addresses without a way out, or without a way in,
 //! draws traffic from the gateways that could serve it.
 
+use std::net::IpAddr;
+
 use crate::{
     config::{Gateway, Topology},
+    netlink::public_ips,
     reachability::{NextHop, Reachability},
     status,
 };
@@ -26,17 +29,19 @@ pub(super) fn missing(
             Some(_) => {}
         }
     }
-    if reach.uplinks.is_empty() {
-        let public = gateway.public.join(", ");
-        missing.push(format!(
-            "there is no route to the public network by {public}"
-        ));
+    missing.extend(ways_out(topology, reach).filter_map(|(what, hops)| {
+        if hops.is_empty() {
+            let public = gateway.public.join(", ");
+            return Some(format!(
+                "there is no {what}route to the public network by {public}"
+            ));
+        }
+        let names = || names(hops);
+        (!hops.iter().any(NextHop::is_usable))
+            .then(|| format!("no {what}router answers on the public side: {}", names()))
+    }));
+    if ways_out(topology, reach).any(|(_, hops)| hops.is_empty()) {
         missing.extend(super::preflight::missing_vlans(gateway, reach));
-    } else if !reach.uplinks.iter().any(NextHop::is_usable) {
-        missing.push(format!(
-            "no router answers on the public side: {}",
-            names(&reach.uplinks)
-        ));
     }
     let towards = |host: &crate::config::Host| reach.tunnels.get(&host.vtep);
     let hops: Vec<_> = topology
@@ -56,6 +61,24 @@ pub(super) fn missing(
         ));
     }
     missing
+}
+
+/// The ways to the public network that must be there, one for each family that has public
+/// addresses: an address that is announced where it cannot be answered for draws traffic
+/// from other gateways.
+fn ways_out<'r>(
+    topology: &Topology,
+    reach: &'r Reachability,
+) -> impl Iterator<Item = (&'static str, &'r [NextHop])> {
+    let public = public_ips(topology);
+    let v4 = public.is_empty() || public.iter().any(IpAddr::is_ipv4);
+    let v6 = public.iter().any(IpAddr::is_ipv6);
+    let ways = [
+        (v4, "", &reach.uplinks[..]),
+        (v6, "IPv6 ", &reach.uplinks_v6[..]),
+    ];
+    ways.into_iter()
+        .filter_map(|(needed, what, hops)| needed.then_some((what, hops)))
 }
 
 fn names(hops: &[NextHop]) -> String {
@@ -185,6 +208,34 @@ mod tests {
         ] {
             assert_eq!(what_is_missing(change), said);
         }
+    }
+
+    /// Public addresses of one family need no way out for the other.
+    #[test]
+    fn each_family_with_public_addresses_needs_a_way_out() {
+        let mut site = site();
+        let floating = |ip: &str| crate::config::FloatingIp {
+            ip: ip.parse().expect("an address"),
+            instance: crate::config::InstanceId {
+                vpc: 0,
+                instance: 0,
+            },
+        };
+        let missing = |site: &Topology, reach: &Reachability| {
+            missing(site, &site.gateways[0], reach, |_| true).join("; ")
+        };
+        site.floating_ips = vec![floating("203.0.113.20"), floating("2001:db8::20")];
+        let mut reach = surroundings();
+        let v6 = "there is no IPv6 route to the public network by eth0";
+        assert_eq!(missing(&site, &reach), v6);
+        reach.uplinks_v6 = std::mem::take(&mut reach.uplinks);
+        let v4 = "there is no route to the public network by eth0";
+        assert_eq!(missing(&site, &reach), v4);
+        site.floating_ips.remove(0);
+        assert_eq!(missing(&site, &reach), "");
+        reach.uplinks_v6[0].mac = None;
+        let silent = "no IPv6 router answers on the public side: 10.0.11.9 on eth0";
+        assert_eq!(missing(&site, &reach), silent);
     }
 
     #[test]
