@@ -215,7 +215,7 @@ proptest! {
         let inside = Inside { macs: &[0; 3], vni };
         let mut packet = Buffer::new(&frame, HEADROOM, 1);
         let flow = V4::parse(&packet, IP).unwrap();
-        vxlan::push::<OverV4, _, _>(&mut packet, &tunnel, inside, &flow, hash).unwrap();
+        vxlan::push::<OverV4, _, _>(&mut packet, &tunnel, inside, &flow, hash, true).unwrap();
 
         let outer = packet.frame().to_vec();
         prop_assert_eq!(outer.len(), frame.len() + OuterV4::LEN);
