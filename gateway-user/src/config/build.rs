@@ -50,7 +50,7 @@ pub(super) fn build(document: &Document, lists: AllLists) -> Option<Topology> {
             .0,
         tcp_mss: document
             .tcp_mss
-            .or_default(|| Number(defaults::tcp_mss(underlay_mtu, anycast_vtep.into())))?
+            .or_default(|| Number(defaults::tcp_mss(underlay_mtu, anycast_vtep)))?
             .0,
         gateways: document
             .gateways
