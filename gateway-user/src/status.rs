@@ -238,6 +238,12 @@ pub struct Updates {
     /// Times that a second, complete data path was loaded, since a table was too small.
     #[serde(default)]
     pub loads: u64,
+    /// Seconds that computing the tables took when the agent started.
+    #[serde(default)]
+    pub start_model_seconds: f64,
+    /// Seconds that loading the program with these tables took then.
+    #[serde(default)]
+    pub start_load_seconds: f64,
 }
 
 /// How the agent follows the topology file.

@@ -18,6 +18,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
+pub(crate) use socket::address;
 use socket::{Received, Receiver};
 use tokio::{
     sync::{oneshot, watch},

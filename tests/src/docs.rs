@@ -9,6 +9,8 @@ use std::{
 
 use gateway_common::{Outcome, Reason};
 
+use crate::bench;
+
 /// A page: where it lies in the checkout, and its text.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -19,10 +21,16 @@ pub struct Page {
 
 /// All pages.
 pub fn pages() -> Vec<Page> {
-    vec![Page {
+    let mut pages = vec![Page {
         path: "docs/drop-reasons.md",
         text: drop_reasons().expect("writing to a string does not fail"),
-    }]
+    }];
+    let benchmarks = bench::document::page().expect("docs/benchmarks/ holds reports of benches");
+    pages.extend(benchmarks.map(|text| Page {
+        path: "docs/benchmarks.md",
+        text,
+    }));
+    pages
 }
 
 impl Page {

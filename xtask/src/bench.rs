@@ -15,12 +15,8 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// What to measure and how, as `lingyun-bench --help` tells; `instructions` takes
-    /// `--kernel` 6.1, 6.12 or `all`.
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        default_value = "program"
-    )]
+    /// `--kernel` 6.1, 6.12 or `all`. Without a word: all that needs no other kernel.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<String>,
 }
 
@@ -28,7 +24,8 @@ pub(crate) struct Arguments {
 pub(crate) fn bench(arguments: &Arguments) -> Result<()> {
     let mut words = arguments.words.clone();
     // The report says how to get it again.
-    let typed = format!("cargo xtask bench {}", words.join(" "));
+    let typed = [&["cargo xtask bench".to_owned()], &words[..]].concat();
+    let typed = typed.join(" ");
     let program = match words.first().map(String::as_str) {
         // All of it happens in an emulated machine.
         Some("instructions") => {
@@ -44,6 +41,13 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<()> {
         _ if !host::is_root() => {
             bail!("BPF needs root: type `sudo -E env PATH=\"$PATH\" {typed}`")
         }
+        // With the agent as it runs on real nodes.
+        word if needs_agent(word) => {
+            build::object(&setup::all()?)?;
+            let agent = run::program(&build::release()?, "lingyun")?;
+            words.extend(["--agent".into(), agent.display().to_string()]);
+            run::program(&build::programs()?, BENCH)?
+        }
         _ => {
             build::object(&setup::all()?)?;
             run::program(&build::programs()?, BENCH)?
@@ -57,6 +61,15 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<()> {
 }
 
 const BENCH: &str = "lingyun-bench";
+
+/// Whether the agent is measured: by its own bench, and where options alone stand for all.
+fn needs_agent(word: Option<&str>) -> bool {
+    word.is_none_or(|word| word == "control" || word.starts_with('-') && !is_help(word))
+}
+
+fn is_help(word: &str) -> bool {
+    matches!(word, "-h" | "--help")
+}
 
 /// Prepares a machine that counts for each kernel; returns what tells how to start it.
 fn guests(
@@ -104,6 +117,16 @@ fn taken(words: &mut Vec<String>, option: &str) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_agent_is_built_where_it_is_measured() {
+        for word in [None, Some("--quick"), Some("control")] {
+            assert!(needs_agent(word), "{word:?}");
+        }
+        for word in ["program", "wire", "--help"] {
+            assert!(!needs_agent(Some(word)), "{word}");
+        }
+    }
 
     #[test]
     fn an_option_is_taken_with_its_value() {

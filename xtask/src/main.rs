@@ -46,7 +46,7 @@ enum Command {
     Run(run::Arguments),
     /// Tear down what `run --keep` left up.
     Down,
-    /// Measure: nanoseconds a packet, beside the least that any program must pay.
+    /// Measure everything, beside the least that any program must pay and beside others.
     Bench(bench::Arguments),
     /// Write the pages under docs/ that come from the code.
     Docs,

@@ -85,10 +85,18 @@ impl Node {
         let (course, left) = store.load(left);
         let plan = Plan::resume(settings, course, left.as_ref());
         let reach = Arc::clone(&reachability.borrow());
+        let begun = Instant::now();
         let tables = plan.tables(&reach);
+        let computed = begun.elapsed();
         store.save(&plan.course)?;
+        let begun = Instant::now();
         let mut datapath = Datapath::load(&options, &tables)?;
         datapath.keep_time()?;
+        let updates = Updates {
+            start_model_seconds: computed.as_secs_f64(),
+            start_load_seconds: begun.elapsed().as_secs_f64(),
+            ..Updates::default()
+        };
         let attached = match attach_all(&mut datapath, &plan.gateway, mode, &reach) {
             Ok(attached) => attached,
             Err(error) => {
@@ -114,7 +122,7 @@ impl Node {
             carried: Carried::default(),
             attached,
             announced: BTreeSet::new(),
-            updates: Updates::default(),
+            updates,
             reload: Reload {
                 ok: true,
                 ..Reload::default()

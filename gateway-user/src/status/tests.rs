@@ -202,6 +202,8 @@ pub(crate) fn sample() -> Status {
             last_seconds: 0.25,
             mismatches: 1,
             loads: 2,
+            start_model_seconds: 1.5,
+            start_load_seconds: 2.5,
         },
         reload: Reload {
             ok: false,

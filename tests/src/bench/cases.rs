@@ -66,10 +66,12 @@ impl Shape {
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub frame: Vec<u8>,
-    /// Offsets of the address, of the port, and of a second place for the port.
+    /// Offsets of the address, of the port, of a second place for the port, and of
+    /// the checksum that covers both.
     pub address_at: usize,
     pub port_at: usize,
     pub second_port_at: usize,
+    pub checksum_at: usize,
     /// Addresses that the varying one is taken from; any address if empty.
     pub addresses: Vec<Ipv4Addr>,
 }
@@ -176,9 +178,11 @@ fn large(vips: u32) -> Tables {
 }
 
 /// A frame from the border whose client varies.
-fn inbound(frame: &Frame) -> Sample {
+pub(super) fn inbound(frame: &Frame) -> Sample {
+    let frame = frame.clone().pad_to(PLAIN).bytes();
     Sample {
-        frame: frame.clone().pad_to(PLAIN).bytes(),
+        checksum_at: checksum_at(&frame, IP),
+        frame,
         address_at: IP + 12,
         port_at: IP + 20,
         second_port_at: IP + 20,
@@ -196,11 +200,21 @@ fn outbound(frame: &Frame) -> Sample {
     );
     bytes.resize(TUNNELLED, 0);
     Sample {
+        checksum_at: checksum_at(&bytes, INNER_IP),
         frame: bytes,
         address_at: INNER_IP + 16,
         port_at: INNER_IP + 22,
         second_port_at: IP + 20,
         addresses: Vec::new(),
+    }
+}
+
+/// Where layer 4 has its checksum, behind an IPv4 header without options.
+fn checksum_at(frame: &[u8], ip: usize) -> usize {
+    match frame[ip + 9] {
+        6 => ip + 20 + 16,
+        17 => ip + 20 + 6,
+        protocol => panic!("no case has IP protocol {protocol}"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, DevMap, MapData, ProgramArray},
+    maps::{Array, DevMap, Map, MapData, ProgramArray},
     programs::{ProgramFd, TestRun, TestRunOptions, Xdp, XdpMode},
 };
 
@@ -13,7 +13,6 @@ use super::cases::Sample;
 use crate::{
     cases::site::{PUBLIC_INDEX, UNDERLAY_INDEX},
     harness::object_path,
-    peer::serve::pseudo_random,
 };
 
 /// Bytes of the frame that the generator's map holds.
@@ -47,45 +46,16 @@ pub(super) const FLOORS: [&str; 6] = [
 impl Generator {
     /// Loads the generator for a sample and so many flows (a power of two).
     pub(super) fn new(sample: &Sample, flows: usize) -> Result<Self> {
-        ensure!(
-            flows.is_power_of_two(),
-            "the generator masks the round with the flows"
-        );
-        let path = object();
-        let object = std::fs::read(&path).with_context(|| {
-            format!("{} is not built: type `cargo xtask build`", path.display())
-        })?;
-        let number = |value: usize| u32::try_from(value).context("a frame's offset");
-        let globals = [
-            ("LENGTH", number(sample.frame.len())?),
-            ("FLOWS_MASK", number(flows - 1)?),
-            ("ADDRESS_AT", number(sample.address_at)?),
-            ("PORT_AT", number(sample.port_at)?),
-            ("SECOND_PORT_AT", number(sample.second_port_at)?),
-        ];
-        let mut loader = EbpfLoader::new();
-        for (name, value) in &globals {
-            loader.override_global(name, value, true);
-        }
-        loader.map_max_entries("FLOWS", number(flows)?);
-        let mut ebpf = loader.load(&object).context("load the generator's maps")?;
+        let mut ebpf = load(sample, flows, &[])?;
         for name in FLOORS.iter().chain(&["generator"]) {
             program(&mut ebpf, name)?
                 .load()
                 .with_context(|| format!("load {name}"))?;
         }
-        let mut take = |name: &str| {
-            ebpf.take_map(name)
-                .with_context(|| format!("no map {name}"))
-        };
-        let mut frame: Array<_, [u64; RESTORED / 8]> = Array::try_from(take("FRAME")?)?;
-        frame.set(0, words(&sample.frame), 0)?;
-        let mut list = Array::try_from(take("FLOWS")?)?;
-        fill(&mut list, sample, flows)?;
-        let mut ports = DevMap::try_from(take("FLOOR_PORTS")?)?;
+        let mut ports = DevMap::try_from(take(&mut ebpf, "FLOOR_PORTS")?)?;
         ports.set(1, UNDERLAY_INDEX, None, 0)?;
-        let round = Array::try_from(take("ROUND")?)?;
-        let jump = ProgramArray::try_from(take("CANDIDATE")?)?;
+        let round = Array::try_from(take(&mut ebpf, "ROUND")?)?;
+        let jump = ProgramArray::try_from(take(&mut ebpf, "CANDIDATE")?)?;
         Ok(Self {
             ebpf,
             jump,
@@ -147,12 +117,61 @@ impl Generator {
     }
 }
 
+/// Makes the maps of the bench's object, the generator's filled for a sample and so
+/// many flows (a power of two), with other numbers set besides. Loads no program.
+pub(super) fn load(sample: &Sample, flows: usize, others: &[(&str, u32)]) -> Result<Ebpf> {
+    ensure!(
+        flows.is_power_of_two(),
+        "the generator masks the round with the flows"
+    );
+    let path = object();
+    let object = std::fs::read(&path)
+        .with_context(|| format!("{} is not built: type `cargo xtask build`", path.display()))?;
+    let number = |value: usize| u32::try_from(value).context("a frame's offset");
+    let mut globals = vec![
+        ("LENGTH", number(sample.frame.len())?),
+        ("FLOWS_MASK", number(flows - 1)?),
+        ("ADDRESS_AT", number(sample.address_at)?),
+        ("PORT_AT", number(sample.port_at)?),
+        ("SECOND_PORT_AT", number(sample.second_port_at)?),
+        ("CHECKSUM_AT", number(sample.checksum_at)?),
+    ];
+    globals.extend(others);
+    let mut loader = EbpfLoader::new();
+    for (name, value) in &globals {
+        loader.override_global(name, value, true);
+    }
+    loader.map_max_entries("FLOWS", number(flows)?);
+    let mut ebpf = loader.load(&object).context("make the generator's maps")?;
+    // They stay in the object: what is taken out is closed before a program is loaded.
+    let mut frame: Array<_, [u64; RESTORED / 8]> = Array::try_from(map_mut(&mut ebpf, "FRAME")?)?;
+    frame.set(0, words(&sample.frame), 0)?;
+    let mut list: Array<_, u64> = Array::try_from(map_mut(&mut ebpf, "FLOWS")?)?;
+    for (index, flow) in (0..).zip(super::flows::random(sample, flows)) {
+        list.set(index, flow, 0)?;
+    }
+    Ok(ebpf)
+}
+
+/// A map of the bench's object, taken out of it.
+pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name)
+        .with_context(|| format!("the bench's object has no map {name}"))
+}
+
 /// The object lies next to the gateway's.
 fn object() -> PathBuf {
     object_path().with_file_name("gateway-bench")
 }
 
-fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+/// A map of the bench's object, which keeps it.
+pub(super) fn map_mut<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Map> {
+    ebpf.map_mut(name)
+        .with_context(|| format!("the bench's object has no map {name}"))
+}
+
+/// A program of the bench's object.
+pub(super) fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
     let program = ebpf
         .program_mut(name)
         .with_context(|| format!("no program {name}"))?;
@@ -168,22 +187,4 @@ fn words(frame: &[u8]) -> [u64; RESTORED / 8] {
         *word = u64::from_ne_bytes(padded);
     }
     words
-}
-
-/// Flows in random order: an address in the lower half, a port above it. The same
-/// ones in every run.
-fn fill(list: &mut Array<MapData, u64>, sample: &Sample, flows: usize) -> Result<()> {
-    for (index, bytes) in pseudo_random(flows * 8).chunks_exact(8).enumerate() {
-        let number = u64::from_ne_bytes(bytes.try_into().context("eight bytes")?);
-        let address = match sample.addresses.len() {
-            0 => number as u32,
-            count => {
-                let chosen = sample.addresses[(number >> 16) as usize % count];
-                u32::from_ne_bytes(chosen.octets())
-            }
-        };
-        let flow = u64::from(address) | (number >> 48) << 32;
-        list.set(index as u32, flow, 0)?;
-    }
-    Ok(())
 }

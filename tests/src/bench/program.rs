@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::{
     cases::{self, Case},
     generator::{FLOORS, Generator},
+    interrupt,
+    progress::Progress,
     report::{self, Output, Report, least, median},
     subject::Subjects,
     table,
@@ -36,24 +38,25 @@ const NOTES: [&str; 3] = [
 
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    arguments
+        .output
+        .write(&measure_all(arguments.quick)?, table::text)
+}
+
+/// Measures everything. The calling thread is in another network namespace afterwards.
+pub fn measure_all(quick: bool) -> Result<Report> {
     if let Some(reason) = harness::unavailable() {
         bail!("{reason}");
     }
-    let (rounds, packets) = if arguments.quick {
-        (3, 200_000)
-    } else {
-        (11, 1_000_000)
-    };
-    arguments
-        .output
-        .write(&measure(rounds, packets)?, table::render)
+    let (rounds, packets) = if quick { (3, 200_000) } else { (11, 1_000_000) };
+    measure(rounds, packets)
 }
 
 /// Runs all cases in `rounds` rounds of `packets` packets.
 pub fn measure(rounds: usize, packets: u32) -> Result<Report> {
     let mut report = Report::begin("program")?;
     let mut subjects = Subjects::load()?;
-    let cases = measure_all(&mut subjects, rounds, packets);
+    let cases = in_rounds(&mut subjects, rounds, packets);
     subjects.unload()?;
     report.cases = cases?;
     report.settings = BTreeMap::from([
@@ -64,20 +67,18 @@ pub fn measure(rounds: usize, packets: u32) -> Result<Report> {
     Ok(report)
 }
 
-fn measure_all(subjects: &mut Subjects, rounds: usize, packets: u32) -> Result<Vec<report::Case>> {
+fn in_rounds(subjects: &mut Subjects, rounds: usize, packets: u32) -> Result<Vec<report::Case>> {
     let cases = cases::all();
-    let bar = indicatif::ProgressBar::new((cases.len() * rounds) as u64);
-    bar.set_style(
-        indicatif::ProgressStyle::with_template("{msg:20} {bar:30} {eta} left")
-            .context("the progress bar's template")?,
-    );
+    let progress = Progress::new(cases.len() * rounds)?;
     let mut rows = Vec::new();
     for (index, case) in cases.iter().enumerate() {
-        bar.set_message(case.name);
         let mut generator = Generator::new(&case.sample, case.flows)?;
+        generator.stay_attached()?;
         subjects.check(case, &mut generator)?;
         let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for _ in 0..rounds {
+            interrupt::check()?;
+            progress.step(case.name);
             for floor in case.shape.floors() {
                 let time = generator.run_floor(floor, packets)?.per_packet;
                 times.entry(floor).or_default().push(time.as_nanos() as f64);
@@ -88,11 +89,10 @@ fn measure_all(subjects: &mut Subjects, rounds: usize, packets: u32) -> Result<V
                 .entry(case.name)
                 .or_default()
                 .push(time.as_nanos() as f64);
-            bar.inc(1);
         }
         add_rows(&mut rows, case, &times, index == 0);
     }
-    bar.finish_and_clear();
+    progress.end();
     Ok(rows)
 }
 

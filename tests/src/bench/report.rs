@@ -49,6 +49,10 @@ pub struct Machine {
     pub spectre_v2: String,
     /// What pretends to be this machine, if it is no real one.
     pub emulator: Option<String>,
+    /// Processes that wanted to run when the measurement began, on average of the minute
+    /// before.
+    #[serde(default)]
+    pub load: f64,
 }
 
 /// One thing that was measured.
@@ -183,8 +187,28 @@ impl Machine {
             kernel: release,
             spectre_v2: spectre.map_or_else(|_| "unknown".into(), |text| text.trim().into()),
             emulator: None,
+            load: load().unwrap_or_default(),
         })
     }
+}
+
+impl Machine {
+    /// What is to be said where the machine had other things to do.
+    pub fn caveat(&self) -> Option<String> {
+        let is_busy = self.emulator.is_none() && self.load > self.processors as f64 / 2.0;
+        is_busy.then(|| {
+            format!(
+                "The machine was busy with other things (load average {:.1}): do not quote these \
+                 figures.",
+                self.load
+            )
+        })
+    }
+}
+
+fn load() -> Option<f64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').next()?.parse().ok()
 }
 
 /// The least of all rounds: what the machine can do when nothing else disturbs it.
@@ -255,6 +279,12 @@ mod tests {
         let machine = Machine::this().unwrap();
         assert!(machine.processors > 0 && machine.memory_mib > 0);
         assert!(!machine.kernel.is_empty());
+        let busy = Machine {
+            load: machine.processors as f64,
+            ..machine
+        };
+        assert!(busy.caveat().is_some());
+        assert_eq!(Machine { load: 0.0, ..busy }.caveat(), None);
     }
 
     #[test]

@@ -205,7 +205,7 @@ fn set_option(socket: &Socket, option: libc::c_int, value: libc::c_int) -> io::R
 }
 
 /// All protocols of the device with this index.
-fn address(index: u32) -> Result<SockAddr> {
+pub(crate) fn address(index: u32) -> Result<SockAddr> {
     let index = i32::try_from(index)?;
     // SAFETY: the storage is zeroed, and large and aligned enough for every kind of
     // address; the length is that of the kind written.

@@ -9,7 +9,7 @@ use nix::libc;
 /// An offload, by the number of its "set" command (linux/ethtool.h).
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
-pub(super) enum Offload {
+pub(crate) enum Offload {
     /// Checksums of sent packets. On veth, "on" means that nobody computes them.
     TransmitChecksum = 0x17,
     /// Merging of received packets. On veth, it also turns NAPI on.
@@ -24,7 +24,7 @@ struct Value {
 }
 
 /// Switches an offload of a device in the calling thread's network namespace.
-pub(super) fn set(device: &str, offload: Offload, on: bool) -> Result<()> {
+pub(crate) fn set(device: &str, offload: Offload, on: bool) -> Result<()> {
     let what = || {
         format!(
             "switch {offload:?} of {device} {}",

@@ -19,11 +19,13 @@ mod ready;
 mod running;
 mod services;
 mod site;
+mod stand;
 pub mod state;
 mod tool;
 mod up;
 
 pub use config::Kind;
+pub(crate) use ethtool::{Offload, set as set_offload};
 pub use names::RunId;
 pub use plan::Device;
 pub use postgres::PORT as POSTGRES_PORT;
@@ -31,3 +33,4 @@ pub use process::{Process, exit_code};
 pub use progress::{Progress, Timing};
 pub use running::{Lab, Options, become_inside};
 pub use site::{NodeKind, Site};
+pub use stand::Stand;

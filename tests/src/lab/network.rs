@@ -15,7 +15,7 @@ use super::{
 
 /// Kernel settings of every namespace: no IPv6 noise in captures, and answers may
 /// come in where the questions did not go out.
-const EVERYWHERE: &[(&str, &str)] = &[
+pub(super) const EVERYWHERE: &[(&str, &str)] = &[
     ("ipv6/conf/all/disable_ipv6", "1"),
     ("ipv6/conf/default/disable_ipv6", "1"),
     ("ipv4/conf/all/rp_filter", "0"),
@@ -23,7 +23,7 @@ const EVERYWHERE: &[(&str, &str)] = &[
 ];
 
 /// Kernel settings of nodes that forward: flows are spread by their ports too.
-const FORWARDING: &[(&str, &str)] = &[
+pub(super) const FORWARDING: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "1"),
     ("ipv4/fib_multipath_hash_policy", "1"),
     ("ipv4/conf/all/send_redirects", "0"),
@@ -113,7 +113,7 @@ fn devices(plan: &Plan, node: &Node) -> Result<()> {
 }
 
 /// Writes a setting below /proc/sys/net, in the calling thread's namespace.
-fn sysctl((name, value): &(&str, &str)) -> Result<()> {
+pub(super) fn sysctl((name, value): &(&str, &str)) -> Result<()> {
     match fs::write(format!("/proc/sys/net/{name}"), value) {
         // A kernel without IPv6 has nothing to switch off.
         Err(error) if error.kind() == io::ErrorKind::NotFound && name.starts_with("ipv6") => Ok(()),
