@@ -17,6 +17,7 @@ pub(crate) struct Frame {
     ctx: *mut xdp_md,
     start: usize,
     end: usize,
+    bytes: usize,
 }
 
 impl Frame {
@@ -26,8 +27,15 @@ impl Frame {
             ctx: ctx.ctx,
             start: 0,
             end: 0,
+            bytes: 0,
         };
         frame.reload();
+        frame.bytes = match jumbo() {
+            // Views are of the first buffer, which holds the headers; the frame is longer.
+            // SAFETY: a valid context.
+            true => unsafe { bpf_xdp_get_buff_len(frame.ctx) as usize },
+            false => frame.end - frame.start,
+        };
         frame
     }
 
@@ -61,6 +69,7 @@ impl Frame {
         match unsafe { bpf_xdp_adjust_head(self.ctx, delta) } {
             0 => {
                 self.reload();
+                self.bytes = self.bytes.wrapping_add_signed(-delta as isize);
                 Ok(())
             }
             _ => Err(Reason::HeadRoom),
@@ -73,6 +82,7 @@ impl Frame {
         match unsafe { bpf_xdp_adjust_tail(self.ctx, delta) } {
             0 => {
                 self.reload();
+                self.bytes = self.bytes.wrapping_add_signed(delta as isize);
                 Ok(())
             }
             _ => Err(Reason::HeadRoom),
@@ -83,12 +93,7 @@ impl Frame {
 impl Packet for Frame {
     #[inline(always)]
     fn len(&self) -> usize {
-        if jumbo() {
-            // Views are of the first buffer, which holds the headers; the frame is longer.
-            // SAFETY: a valid context.
-            return unsafe { bpf_xdp_get_buff_len(self.ctx) } as usize;
-        }
-        self.end - self.start
+        self.bytes
     }
 
     #[inline(always)]
