@@ -211,11 +211,14 @@ pub struct Endpoint(pub u64);
 impl Endpoint {
     /// The address is ours; nothing listens there by itself.
     pub const ADDRESS: u8 = 1;
-    /// A load-balanced service: `index` is its ring's first slot, or its only backend
-    /// if there is but one slot.
+    /// A load-balanced service: `index` is its ring's first slot.
     pub const SERVICE: u8 = 2;
     /// A floating IP: `index` is its only backend.
     pub const FLOATING: u8 = 3;
+    /// A load-balanced service with but one slot: `index` is its only backend.
+    pub const SINGLE: u8 = 4;
+    /// A load-balanced service with the slot chosen by addresses alone.
+    pub const BY_SOURCE: u8 = 5;
 
     /// An address without a service of its own.
     pub const fn address() -> Self {
@@ -224,7 +227,7 @@ impl Endpoint {
 
     /// A service with one backend, or with none at all: 0.
     pub const fn single(backend: u32) -> Self {
-        Self::service(backend, 1)
+        Self(Self::SINGLE as u64 | 1 << 8 | (backend as u64) << 32)
     }
 
     /// A service whose ring has `slots` slots from `first_slot`.
@@ -237,18 +240,13 @@ impl Endpoint {
         Self(Self::FLOATING as u64 | (backend as u64) << 32)
     }
 
-    const BY_SOURCE: u64 = 1 << 4;
-
     /// The same service with the slot chosen by addresses alone, so that all flows of a
     /// client go together.
     pub const fn by_source(self) -> Self {
-        Self(self.0 | Self::BY_SOURCE)
-    }
-
-    /// Whether addresses alone choose the slot.
-    #[inline(always)]
-    pub const fn is_by_source(self) -> bool {
-        self.0 & Self::BY_SOURCE != 0
+        match self.kind() {
+            Self::SERVICE => Self(self.0 & !0xf | Self::BY_SOURCE as u64),
+            _ => self,
+        }
     }
 
     /// The same entry for an IPv6 address that has this number.

@@ -28,7 +28,7 @@ pub use values::*;
 
 /// Version of everything in this crate. Pins live below a path that carries it,
 /// so an agent never adopts maps or links of another layout.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Names of the maps in the BPF object.
 pub mod map {

@@ -20,9 +20,9 @@ pub const fn macs(destination: [u8; 6], source: [u8; 6]) -> Macs {
     ]
 }
 
-/// Where a packet for a service or a floating IP goes: the DNAT rewrite and the
-/// VXLAN network behind it.
-#[repr(C, align(64))]
+/// Where a packet for a service or a floating IP goes: the DNAT rewrite, the VXLAN
+/// network behind it, and on a second cache line the way to its host.
+#[repr(C, align(128))]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -37,8 +37,6 @@ pub struct Backend {
     pub flags: u16,
     /// Last word of the VXLAN header.
     pub vni: u32,
-    /// Index into `TUNNELS`.
-    pub tunnel: u32,
     /// Index into `COUNTERS`.
     pub counter: u32,
     /// What the rewrite adds to the IPv4 header checksum (see `checksum` in gateway-ebpf).
@@ -46,7 +44,10 @@ pub struct Backend {
     /// What the rewrite adds to the TCP or UDP checksum: addresses and ports.
     pub l4_delta: u16,
     /// Zero.
-    pub reserved: [u8; 16],
+    pub reserved: [u8; 20],
+    /// To its host, and without a way if the record holds no backend. A copy: looking it
+    /// up would cost more than all that it holds.
+    pub tunnel: Tunnel,
 }
 
 impl Backend {
@@ -63,26 +64,21 @@ impl Backend {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Tunnel {
-    /// Next hop's MAC, then our MAC.
-    pub macs: Macs,
-    /// EtherType of the underlay.
-    pub kind: u16,
-    /// Longest inner IP packet in bytes that fits after the push.
+    /// Ethernet and IP header as they lie in the packet, lengths, TOS and checksum 0:
+    /// 34 bytes over IPv4, 54 over IPv6. The last six are in `headers_end`.
+    pub headers: [u64; 6],
+    /// See `headers`.
+    pub headers_end: [u16; 3],
+    /// Longest inner IP packet in bytes that fits after the push; 0 with port 0.
     pub mtu: u16,
-    /// Outer source: the anycast VTEP, or this gateway's own.
-    pub source: Address,
-    /// Outer destination: the host's VTEP.
-    pub destination: Address,
-    /// Folded one's complement sum of what never changes: over IPv4, of the outer IP
-    /// header with length and TOS 0; over IPv6, of the pseudo header with length 0, the
-    /// UDP destination port and the flags of VXLAN.
-    pub checksum: u16,
-    /// See `FLAG_*`.
-    pub flags: u16,
     /// Index into `PORTS`; 0 while the next hop is not resolved.
     pub port: u32,
-    /// Zero.
-    pub reserved2: [u8; 8],
+    /// See `FLAG_*`.
+    pub flags: u16,
+    /// Folded one's complement sum of what never changes: over IPv4, of the IP header in
+    /// `headers`; over IPv6, of the pseudo header with length 0, the UDP destination port
+    /// and the flags of VXLAN.
+    pub checksum: u16,
 }
 
 impl Tunnel {
@@ -286,8 +282,11 @@ pub struct Config {
     pub meters_mask: u32,
     /// Largest TCP segment that a SYN over IPv4 may ask for; 0: any.
     pub mss: u32,
+    /// The only entry of `PORTS`, where one interface is all that the gateway has: what
+    /// leaves by it goes back where it came from. 0: there are several.
+    pub only_port: u32,
     /// Zero.
-    pub reserved: [u32; 6],
+    pub reserved: [u32; 5],
 }
 
 /// What happens to flows of tracked slots. The discriminant is the index of its counter.

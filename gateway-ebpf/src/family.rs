@@ -77,12 +77,12 @@ pub trait Family: Copy + Debug + Eq + 'static {
     /// An address in two words.
     fn wide(address: Self::Address) -> [u64; 2];
 
+    /// What the IP header at `at` tells of a flow: the frame has the whole packet, but the
+    /// packet may be shorter than it needs to be.
+    fn header<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason>;
+
     /// The flow of the packet at `at`, every length checked.
     fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason>;
-
-    /// The same for the frequent packets: [`Reason::ExtensionHeader`] for any that
-    /// has something between its header and layer 4.
-    fn parse_plain<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason>;
 
     /// Destination of the packet at `at` if its header tells one, whatever else may
     /// be wrong with it.

@@ -424,12 +424,41 @@ header! {
 }
 
 header! {
+    /// The same with Ethernet and IP in words, as a [`Tunnel`](gateway_common::Tunnel)
+    /// has them.
+    WordsV4 {
+        /// The first 32 bytes.
+        words: [u64; 4],
+        /// The last two before UDP.
+        end: u16,
+        /// UDP.
+        udp: Udp,
+        /// VXLAN.
+        vxlan: Vxlan,
+    }
+}
+
+header! {
     /// The same over an IPv6 underlay.
     OuterV6 {
         /// Ethernet.
         ethernet: Ethernet,
         /// IPv6.
         ip: Ipv6,
+        /// UDP.
+        udp: Udp,
+        /// VXLAN.
+        vxlan: Vxlan,
+    }
+}
+
+header! {
+    /// The same with Ethernet and IP in words.
+    WordsV6 {
+        /// The first 48 bytes.
+        words: [u64; 6],
+        /// The last six before UDP.
+        end: [u16; 3],
         /// UDP.
         udp: Udp,
         /// VXLAN.

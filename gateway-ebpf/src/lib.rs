@@ -31,7 +31,7 @@ pub mod stages;
 pub mod word;
 
 use family::{Errors, Family, V4, V6};
-use gateway_common::{Backend, Endpoint, NextHop, Note, Reason, SourceNat, Step, Tunnel};
+use gateway_common::{Backend, Endpoint, NextHop, Note, Reason, SourceNat, Step};
 use headers::Ethernet;
 use outer::Outer;
 use packet::{Exit, Packet, Tables, Verdict};
@@ -83,14 +83,21 @@ pub fn underlay<O: Outer, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> V
 /// underlay's, all else the public network's.
 #[inline(always)]
 pub fn single_arm<O: Outer, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    use Reason::{L2Multicast, NotIp, NotOurs, NotVxlan};
     let bytes = packet.len();
+    if !is_for_vtep::<O, P, T>(packet, tables) {
+        return public::<O, P, T>(packet, tables);
+    }
     match from_instance::<O, P, T, false>(packet, tables) {
-        Err(Exit::End(NotVxlan | NotOurs | NotIp | L2Multicast)) => {
-            public::<O, P, T>(packet, tables)
-        }
+        Err(Exit::End(Reason::NotVxlan | Reason::L2Multicast)) => public::<O, P, T>(packet, tables),
         result => finish(result, tables, bytes, Step::InsideRefuse),
     }
+}
+
+/// Whether a frame is for one of our VTEPs: a look ahead, in place of all of a list that
+/// would find out.
+#[inline(always)]
+fn is_for_vtep<O: Outer, P: Packet, T: Tables>(packet: &P, tables: &T) -> bool {
+    parse::ethernet(packet, 0) == Ok(O::Family::KIND) && O::is_for_us(packet, tables)
 }
 
 /// The same where the public network is in VLANs, and the underlay is not.
@@ -167,33 +174,36 @@ fn deliver<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     if let Err(reason) = parse::unicast(packet) {
         return Err(neighbour::or_kernel::<F, P>(packet, reason));
     }
-    let flow = match parse::flow::<F, P, FULL>(packet, IP) {
-        Ok(flow) => flow,
-        Err(Reason::ExtensionHeader) if !FULL => {
-            // The guard wants to know what is behind the headers first.
-            let step = match tables.guard() {
-                0 => Step::PublicFull,
-                _ => Step::PublicGuard,
-            };
-            return Err(Exit::Continue(step));
+    if FULL {
+        let flow = parse_for_us::<F, P, T>(packet, tables)?;
+        let endpoint = endpoint::find(tables, &flow)?;
+        if flow.protocol == F::ICMP && !flow.is_fragment() {
+            return Err(Exit::Continue(Step::PublicIcmp));
         }
-        Err(reason) => return Err(endpoint::refuse::<F, P, T>(packet, IP, tables, reason).into()),
+        return send_in::<O, F, P, T, FULL>(packet, tables, &flow, endpoint);
+    }
+    let Some(flow) = parse::plain::<F, P>(packet, IP) else {
+        // The guard wants to see it first.
+        return Err(Exit::Continue(match tables.guard() {
+            0 => Step::PublicFull,
+            _ => Step::PublicGuard,
+        }));
     };
     let endpoint = endpoint::find(tables, &flow)?;
-    if !FULL {
-        guard::admit(packet, tables, &flow, endpoint)?;
-    }
-    if !FULL && flow.is_fragment() {
-        return Err(Exit::Continue(Step::PublicFull));
-    }
-    if flow.protocol == F::ICMP && !flow.is_fragment() {
-        return Err(Exit::Continue(Step::PublicIcmp));
-    }
-    endpoint::serves(endpoint, &flow)?;
+    guard::admit(packet, tables, &flow, endpoint)?;
     send_in::<O, F, P, T, FULL>(packet, tables, &flow, endpoint)
 }
 
-/// The start of a flow that the guard looks at closer, or a packet with extension headers.
+/// Any flow. What cannot be parsed is refused only if it is for one of our addresses.
+#[inline(always)]
+fn parse_for_us<F: Family, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+) -> Result<Flow<F>, Reason> {
+    F::parse(packet, IP).map_err(|reason| endpoint::refuse::<F, P, T>(packet, IP, tables, reason))
+}
+
+/// The start of a flow that the guard looks at closer, or a packet that is not plain.
 #[inline(always)]
 fn start_of_flow<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32, Exit> {
     match parse::ethernet(packet, 0)? {
@@ -205,11 +215,10 @@ fn start_of_flow<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32
 
 #[inline(always)]
 fn start<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<u32, Exit> {
-    let flow = F::parse(packet, IP)
-        .map_err(|reason| endpoint::refuse::<F, P, T>(packet, IP, tables, reason))?;
+    let flow = parse_for_us::<F, P, T>(packet, tables)?;
     let endpoint = endpoint::find(tables, &flow)?;
-    if flow.extensions != 0 {
-        // The entry program did not read so far.
+    if parse::plain::<F, P>(packet, IP).is_none() {
+        // The entry program did not ask.
         match guard::admit(packet, tables, &flow, endpoint) {
             Ok(()) => return Err(Exit::Continue(Step::PublicFull)),
             Err(Exit::Continue(_)) => {}
@@ -229,33 +238,65 @@ fn send_in<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     endpoint: Endpoint,
 ) -> Result<u32, Exit> {
     let hash = flow.hash(tables);
-    let index = match balance::choose(tables, endpoint, flow, hash)? {
-        Choice::Settled(index) => index,
-        Choice::Tracked(number, slot) if FULL => {
-            track::follow((packet, IP), tables, flow, number, slot)?
-        }
-        Choice::Tracked(..) => return Err(Exit::Continue(Step::PublicFull)),
-    };
-    let backend = balance::backend(tables, index)?;
-    let tunnel = way_in(packet, tables, flow, backend)?;
-    if !FULL && !O::can_seal(packet, IP, tunnel, flow) {
-        return Err(Exit::Continue(Step::PublicFull));
+    let step = Step::PublicFull;
+    let index = chosen::<F, P, T, FULL>(packet, tables, flow, endpoint, hash);
+    let index = or_step::<FULL, _, _>(index, step)?;
+    let backend = or_step::<FULL, _, _>(balance::backend(tables, index), step)?;
+    if FULL {
+        // To a dead one there is no way.
+        balance::alive(backend)?;
+    }
+    or_step::<FULL, _, _>(can_reach(packet, flow, backend), step)?;
+    if !FULL && !O::can_seal(packet, IP, &backend.tunnel, flow) {
+        return Err(Exit::Continue(step));
     }
     mss::lower(packet, IP, tables, flow)?;
     rewrite::apply(packet, IP, flow, Rewrite::to(backend))?;
-    wrap::<O, F, P, T, FULL>(packet, tables, flow, (backend, tunnel), hash)
+    wrap::<O, F, P, T, FULL>(packet, tables, flow, backend, hash)
 }
 
-/// The way to a backend, if the packet can take it.
+/// A packet that an entry program cannot send is the step's, which finds out why: so the
+/// entry program has one rare way out, not one for each reason. Only what no service
+/// listens for, which may be a flood, ends at once.
+///
+/// What refers to a table comes with a plain [`Reason`], never with an [`Exit`]: LLVM
+/// keeps the pair of both on the stack where the verifier finds it misaligned.
 #[inline(always)]
-fn way_in<'t, F: Family, P: Packet, T: Tables>(
+fn or_step<const FULL: bool, W, E: Into<Exit>>(way: Result<W, E>, step: Step) -> Result<W, Exit> {
+    way.map_err(|end| match end.into() {
+        end @ Exit::End(Reason::NoService) => end,
+        end if FULL => end,
+        _ => Exit::Continue(step),
+    })
+}
+
+/// Index of the backend that a flow has at an endpoint.
+#[inline(always)]
+fn chosen<F: Family, P: Packet, T: Tables, const FULL: bool>(
     packet: &P,
-    tables: &'t T,
+    tables: &T,
+    flow: &Flow<F>,
+    endpoint: Endpoint,
+    hash: u64,
+) -> Result<u32, Exit> {
+    match balance::choose(tables, endpoint, flow, hash)? {
+        Choice::Settled(index) => Ok(index),
+        Choice::Tracked(number, slot) if FULL => {
+            Ok(track::follow((packet, IP), tables, flow, number, slot)?)
+        }
+        Choice::Tracked(..) => Err(Exit::Continue(Step::PublicFull)),
+    }
+}
+
+/// Whether the packet can take the way to a backend.
+#[inline(always)]
+fn can_reach<F: Family, P: Packet>(
+    packet: &P,
     flow: &Flow<F>,
     backend: &Backend,
-) -> Result<&'t Tunnel, Exit> {
+) -> Result<(), Exit> {
     rewrite::alive(flow)?;
-    tunnel::towards(tables, backend.tunnel, packet.len() - IP)
+    tunnel::fits(&backend.tunnel, packet.len() - IP)
 }
 
 /// Sends a packet that is rewritten to its backend.
@@ -264,10 +305,11 @@ fn wrap<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     packet: &mut P,
     tables: &T,
     flow: &Flow<F>,
-    (backend, tunnel): (&Backend, &Tunnel),
+    backend: &Backend,
     hash: u64,
 ) -> Result<u32, Exit> {
     let bytes = packet.len();
+    let tunnel = &backend.tunnel;
     let inside = Inside {
         macs: &backend.macs,
         vni: backend.vni,
@@ -336,9 +378,10 @@ fn error_in<O: Outer, F: Errors, P: Packet, T: Tables>(
         Choice::Tracked(number, slot) => track::recall(tables, &forward, number, slot)?,
     };
     let backend = balance::backend(tables, index)?;
-    let tunnel = way_in(packet, tables, flow, backend)?;
+    balance::alive(backend)?;
+    can_reach(packet, flow, backend)?;
     icmp_error::rewrite(packet, IP, flow, &quote, Rewrite::to(backend))?;
-    wrap::<O, F, P, T, true>(packet, tables, flow, (backend, tunnel), hash)
+    wrap::<O, F, P, T, true>(packet, tables, flow, backend, hash)
 }
 
 /// Underlay side in: who sends, reverse NAT, out.
@@ -362,26 +405,36 @@ fn leave<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     tables: &T,
     outer: &Opened<O>,
 ) -> Result<u32, Exit> {
-    let flow = match parse::flow::<F, P, FULL>(packet, O::INNER_IP) {
-        Err(Reason::ExtensionHeader) if !FULL => {
-            return Err(Exit::Continue(Step::InsideFull));
+    let flow = match FULL {
+        true => F::parse(packet, O::INNER_IP)?,
+        false => {
+            parse::plain::<F, P>(packet, O::INNER_IP).ok_or(Exit::Continue(Step::InsideFull))?
         }
-        flow => flow?,
     };
-    if flow.protocol == F::ICMP && !flow.is_fragment() {
+    if FULL && flow.protocol == F::ICMP && !flow.is_fragment() {
         return Err(Exit::Continue(Step::InsideIcmp));
     }
+    let sender = known_sender(packet, tables, outer, &flow);
+    let sender = or_step::<FULL, _, _>(sender, Step::InsideFull)?;
+    send_out::<O, F, P, T, FULL>(packet, tables, outer, &sender, &flow)
+}
+
+/// The instance that sends, if it really does.
+#[inline(always)]
+fn known_sender<'t, O: Outer, F: Family, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    outer: &Opened<O>,
+    flow: &Flow<F>,
+) -> Result<Sender<'t>, Reason> {
     let sender = source::instance::<O, F, T>(tables, outer, flow.source)?;
     source::addressed_to_router::<O, P>(packet, sender.instance)?;
-    if !FULL && flow.is_fragment() {
-        return Err(Exit::Continue(Step::InsideFull));
-    }
-    send_out(packet, tables, outer, &sender, &flow)
+    Ok(sender)
 }
 
 /// From an instance, with all that may stay inside left to the step for it.
 #[inline(always)]
-fn send_out<O: Outer, F: Family, P: Packet, T: Tables>(
+fn send_out<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     packet: &mut P,
     tables: &T,
     outer: &Opened<O>,
@@ -393,35 +446,37 @@ fn send_out<O: Outer, F: Family, P: Packet, T: Tables>(
     {
         return Err(Exit::Continue(Step::InsideRoute));
     }
-    leave_for_public(packet, tables, outer, sender, flow)
+    leave_for_public::<O, F, P, T, FULL>(packet, tables, outer, sender, flow)
 }
 
 /// From an instance to the public network, with the address that its flow has there.
 #[inline(always)]
-fn leave_for_public<O: Outer, F: Family, P: Packet, T: Tables>(
+fn leave_for_public<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     packet: &mut P,
     tables: &T,
     outer: &Opened<O>,
     sender: &Sender<'_>,
     flow: &Flow<F>,
 ) -> Result<u32, Exit> {
-    let nat = reverse::find(tables, sender, flow)?;
-    let uplink = way_out(packet, tables, outer, flow)?;
+    let step = Step::InsideFull;
+    let nat = or_step::<FULL, _, _>(reverse::find(tables, sender, flow), step)?;
+    let uplink = uplink::choose::<F, T>(tables, outer.source_port);
+    let uplink = or_step::<FULL, _, _>(uplink, step)?;
+    or_step::<FULL, _, _>(can_leave::<O, F, P>(packet, flow, uplink), step)?;
     mss::lower(packet, O::INNER_IP, tables, flow)?;
     rewrite::apply(packet, O::INNER_IP, flow, Rewrite::from(nat))?;
     unwrap::<O, P, T>(packet, tables, nat, uplink)
 }
 
-/// The way to the public network, if the packet can take it.
+/// Whether the packet can take the way to the public network.
 #[inline(always)]
-fn way_out<'t, O: Outer, F: Family, P: Packet, T: Tables>(
+fn can_leave<O: Outer, F: Family, P: Packet>(
     packet: &P,
-    tables: &'t T,
-    outer: &Opened<O>,
     flow: &Flow<F>,
-) -> Result<&'t NextHop, Exit> {
+    uplink: &NextHop,
+) -> Result<(), Exit> {
     rewrite::alive(flow)?;
-    uplink::choose::<F, T>(tables, outer.source_port, packet.len() - O::INNER_IP)
+    uplink::fits(uplink, packet.len() - O::INNER_IP)
 }
 
 /// Sends a packet that is rewritten to the public network.
@@ -466,15 +521,14 @@ fn icmp_out<O: Outer, F: Errors, P: Packet, T: Tables>(
 ) -> Result<u32, Exit> {
     let flow = F::parse(packet, O::INNER_IP)?;
     parse::is_icmp(&flow)?;
-    let sender = source::instance::<O, F, T>(tables, outer, flow.source)?;
-    source::addressed_to_router::<O, P>(packet, sender.instance)?;
+    let sender = known_sender(packet, tables, outer, &flow)?;
     if source::router::<F, T>(tables, outer.vni, flow.destination).is_some() {
         return Err(answer::echo_inside::<O, F, P>(packet, &flow)?.into());
     }
     if icmp_error::is_one(packet, O::INNER_IP, &flow)? {
         return error_out(packet, tables, outer, &sender, &flow);
     }
-    send_out(packet, tables, outer, &sender, &flow)
+    send_out::<O, F, P, T, true>(packet, tables, outer, &sender, &flow)
 }
 
 /// An error from an instance about what it got from outside: to whom that came from.
@@ -499,7 +553,8 @@ fn error_out<O: Outer, F: Errors, P: Packet, T: Tables>(
         return Err(Reason::IcmpMismatch.into());
     }
     let nat = reverse::find(tables, sender, &quote.reversed())?;
-    let uplink = way_out(packet, tables, outer, flow)?;
+    let uplink = uplink::choose::<F, T>(tables, outer.source_port)?;
+    can_leave::<O, F, P>(packet, flow, uplink)?;
     icmp_error::rewrite(packet, O::INNER_IP, flow, &quote, Rewrite::from(nat))?;
     unwrap::<O, P, T>(packet, tables, nat, uplink)
 }
@@ -539,6 +594,7 @@ fn ended<T: Tables>(result: Result<Reason, Reason>, tables: &T, bytes: usize) ->
 #[inline(always)]
 fn finish<T: Tables>(result: Result<u32, Exit>, tables: &T, bytes: usize, refuse: Step) -> Verdict {
     match result {
+        Ok(port) if port == tables.only_port() => Verdict::Transmit,
         Ok(port) => Verdict::Redirect(port),
         Err(Exit::Continue(step)) => Verdict::Continue(step),
         Err(Exit::Refuse(reason, mtu)) => {

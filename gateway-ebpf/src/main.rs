@@ -72,6 +72,7 @@ mod program {
         match verdict {
             // An empty port drops the packet, and the kernel counts it.
             Verdict::Redirect(port) => redirect(port),
+            Verdict::Transmit => xdp_action::XDP_TX,
             Verdict::Continue(step) => {
                 // SAFETY: the programs of all steps are XDP programs like this one.
                 // It returns only if there is none, which a bug in the agent would be.

@@ -29,6 +29,9 @@ pub trait Outer: Copy + Debug + 'static {
     /// Where the inner IP header lies.
     const INNER_IP: usize = Self::LEN + Ethernet::LEN;
 
+    /// Whether an IP packet in a frame of the family's EtherType is for a VTEP of ours.
+    fn is_for_us<P: Packet, T: Tables>(packet: &P, tables: &T) -> bool;
+
     /// Reads the headers of a frame whose EtherType is the family's, down to the UDP
     /// ports; the VNI is read but not judged.
     fn open<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<Opened<Self>, Reason>;

@@ -112,6 +112,8 @@ pub trait Tables {
     fn seed(&self) -> [u64; 2];
     /// Largest TCP segment that a SYN over IPv4 may ask for; 0: any.
     fn mss(&self) -> u32;
+    /// The port by which all packets come and go, if there is but one; else 0.
+    fn only_port(&self) -> u32;
     /// A word of the VTEP that all gateways share (read one by one: over IPv4 only
     /// the first is needed).
     fn anycast_vtep(&self, word: usize) -> u32;
@@ -225,6 +227,8 @@ impl From<Reason> for Exit {
 pub enum Verdict {
     /// Out of the device at this index of `PORTS`.
     Redirect(u32),
+    /// Back out of the device that it came in by, which costs less.
+    Transmit,
     /// Ended here; the reason tells whether it was passed, answered or dropped.
     End(Reason),
     /// The step's program goes on.

@@ -7,7 +7,7 @@ use gateway_common::{Endpoint, Instance, Reason, Step};
 use crate::{
     family::{Errors, Family, V4, V6},
     headers::Ethernet,
-    leave_for_public,
+    known_sender, leave_for_public,
     outer::Outer,
     packet::{Exit, Packet, Tables},
     stages::{
@@ -16,7 +16,7 @@ use crate::{
         endpoint, hairpin, icmp_error, inside,
         parse::{self, Flow},
         reverse, rewrite,
-        source::{self, Sender},
+        source::Sender,
         track, tunnel,
         vxlan::{self, Opened},
     },
@@ -43,8 +43,7 @@ fn route<O: Outer, F: Errors, P: Packet, T: Tables>(
     outer: &Opened<O>,
 ) -> Result<u32, Exit> {
     let flow = F::parse(packet, O::INNER_IP)?;
-    let sender = source::instance::<O, F, T>(tables, outer, flow.source)?;
-    source::addressed_to_router::<O, P>(packet, sender.instance)?;
+    let sender = known_sender(packet, tables, outer, &flow)?;
     if reverse::stays_inside(sender.instance, &flow)
         && let Some(to) = inside::find::<F, T>(tables, outer.vni, flow.destination)?
     {
@@ -59,7 +58,7 @@ fn route<O: Outer, F: Errors, P: Packet, T: Tables>(
     }
     match endpoint::find(tables, &flow) {
         Ok(endpoint) => to_endpoint(packet, tables, outer, &sender, &flow, endpoint),
-        Err(_) => leave_for_public(packet, tables, outer, &sender, &flow),
+        Err(_) => leave_for_public::<O, F, P, T, true>(packet, tables, outer, &sender, &flow),
     }
 }
 
@@ -75,7 +74,8 @@ fn to_neighbour<O: Outer, F: Family, P: Packet, T: Tables>(
 ) -> Result<u32, Exit> {
     let bytes = packet.len() - O::LEN;
     rewrite::alive(flow)?;
-    let tunnel = tunnel::towards(tables, to.tunnel, bytes - Ethernet::LEN)?;
+    let tunnel = tunnel::at(tables, to.tunnel)?;
+    tunnel::fits(tunnel, bytes - Ethernet::LEN)?;
     inside::send(packet, tunnel, to, outer, flow)?;
     tables.count_routed(sender.instance.network, to.network, bytes);
     Ok(tunnel.port)
@@ -105,9 +105,11 @@ fn to_endpoint<O: Outer, F: Family, P: Packet, T: Tables>(
         }
     };
     let backend = balance::backend(tables, index)?;
+    balance::alive(backend)?;
     let bytes = packet.len() - O::LEN;
     rewrite::alive(flow)?;
-    let tunnel = tunnel::towards(tables, backend.tunnel, bytes - Ethernet::LEN)?;
+    let tunnel = &backend.tunnel;
+    tunnel::fits(tunnel, bytes - Ethernet::LEN)?;
     hairpin::send(packet, tunnel, (nat, backend), outer, flow)?;
     tables.count_out(nat.counter, bytes);
     tables.count_in(backend.counter, bytes);

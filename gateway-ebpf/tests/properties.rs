@@ -21,6 +21,7 @@ use gateway_ebpf::{
     },
 };
 use proptest::prelude::*;
+use zerocopy::FromBytes;
 
 const HEADROOM: usize = 64;
 
@@ -203,13 +204,16 @@ proptest! {
 
     #[test]
     fn encap_then_decap_is_identity(frame in frame(), from in long(), to in long(), vni: u32, hash: u64) {
-        let mut template = [0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0].to_vec();
-        template.extend(from.to_ne_bytes());
-        template.extend(to.to_ne_bytes());
+        let mut template = [0; 56];
+        template[12..14].copy_from_slice(&[8, 0]);
+        template[14..26].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0]);
+        template[26..30].copy_from_slice(&from.to_ne_bytes());
+        template[30..34].copy_from_slice(&to.to_ne_bytes());
+        let (headers, rest) = template.split_at(48);
         let tunnel = Tunnel {
-            source: [from, 0, 0, 0],
-            destination: [to, 0, 0, 0],
-            checksum: checksum::sum(&template),
+            headers: FromBytes::read_from_bytes(headers).unwrap(),
+            headers_end: FromBytes::read_from_prefix(rest).unwrap().0,
+            checksum: checksum::sum(&template[14..34]),
             ..Tunnel::default()
         };
         let inside = Inside { macs: &[0; 3], vni };
@@ -223,6 +227,7 @@ proptest! {
         prop_assert_eq!(u16::from_be_bytes([outer[16], outer[17]]) as usize, outer.len() - 14);
         prop_assert_eq!(u16::from_be_bytes([outer[38], outer[39]]) as usize, outer.len() - 34);
         prop_assert_eq!(outer[15], frame[15], "DSCP and ECN are copied");
+        prop_assert_eq!(&outer[26..34], &template[26..34], "the addresses");
         prop_assert_eq!(packet_word(&outer, 46), vni);
         prop_assert_eq!(&outer[OuterV4::LEN + 12..], &frame[12..], "all behind the MACs rides along");
 

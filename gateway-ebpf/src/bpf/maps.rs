@@ -113,7 +113,8 @@ static CONFIG: Config = Config {
     guarded_mask: 0,
     meters_mask: 0,
     mss: 0,
-    reserved: [0; 6],
+    only_port: 0,
+    reserved: [0; 5],
 };
 
 /// All maps of the program.
@@ -149,6 +150,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn mss(&self) -> u32 {
         config!(mss)
+    }
+
+    #[inline(always)]
+    fn only_port(&self) -> u32 {
+        config!(only_port)
     }
 
     #[inline(always)]

@@ -46,10 +46,10 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
+    fn header<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
         let ip = packet.need::<Ipv4>(at)?;
         let length = u16::from_be(ip.length) as usize;
-        let mut flow = Flow {
+        let flow = Flow {
             source: ip.source,
             destination: ip.destination,
             ports: 0,
@@ -70,16 +70,20 @@ impl Family for V4 {
                 _ => Reason::IpVersion,
             });
         }
-        if length < Ipv4::LEN || length > packet.len() - at {
+        if length > packet.len() - at {
             return Err(Reason::Truncated);
         }
-        parse::layer4(packet, at, &mut flow)?;
         Ok(flow)
     }
 
     #[inline(always)]
-    fn parse_plain<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
-        Self::parse(packet, at)
+    fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
+        let mut flow = Self::header(packet, at)?;
+        if (flow.length as usize) < Ipv4::LEN {
+            return Err(Reason::Truncated);
+        }
+        parse::layer4(packet, at, &mut flow)?;
+        Ok(flow)
     }
 
     #[inline(always)]

@@ -53,19 +53,38 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
-        let mut flow = header(packet, at)?;
-        extensions::follow(packet, at, &mut flow)?;
-        parse::layer4(packet, at, &mut flow)?;
+    fn header<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
+        let ip = packet.need::<Ipv6>(at)?;
+        let word = u32::from_be(ip.version_class_flow);
+        let payload = u16::from_be(ip.payload_length) as usize;
+        let flow = Flow {
+            source: ip.source,
+            destination: ip.destination,
+            ports: 0,
+            length: (Ipv6::LEN + payload) as u16,
+            protocol: ip.next_header,
+            ttl: ip.hop_limit,
+            tos: (word >> 20) as u8,
+            tcp_flags: 0,
+            fragment: 0,
+            identification: 0,
+            extensions: 0,
+            fragment_header: 0,
+        };
+        if word >> 28 != 6 {
+            return Err(Reason::IpVersion);
+        }
+        // Jumbograms have length 0 (RFC 2675): they are cut short, too.
+        if Ipv6::LEN + payload > packet.len() - at || payload > Ipv6::LONGEST_PAYLOAD {
+            return Err(Reason::Truncated);
+        }
         Ok(flow)
     }
 
     #[inline(always)]
-    fn parse_plain<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
-        let mut flow = header(packet, at)?;
-        if Ipv6::is_extension(flow.protocol) {
-            return Err(Reason::ExtensionHeader);
-        }
+    fn parse<P: Packet>(packet: &P, at: usize) -> Result<Flow<Self>, Reason> {
+        let mut flow = Self::header(packet, at)?;
+        extensions::follow(packet, at, &mut flow)?;
         parse::layer4(packet, at, &mut flow)?;
         Ok(flow)
     }
@@ -191,34 +210,4 @@ impl Family for V6 {
         ip.hop_limit = ttl;
         Ok(())
     }
-}
-
-/// The flow as far as the header itself tells, its length checked.
-#[inline(always)]
-fn header<P: Packet>(packet: &P, at: usize) -> Result<Flow<V6>, Reason> {
-    let ip = packet.need::<Ipv6>(at)?;
-    let word = u32::from_be(ip.version_class_flow);
-    let payload = u16::from_be(ip.payload_length) as usize;
-    let flow = Flow {
-        source: ip.source,
-        destination: ip.destination,
-        ports: 0,
-        length: (Ipv6::LEN + payload) as u16,
-        protocol: ip.next_header,
-        ttl: ip.hop_limit,
-        tos: (word >> 20) as u8,
-        tcp_flags: 0,
-        fragment: 0,
-        identification: 0,
-        extensions: 0,
-        fragment_header: 0,
-    };
-    if word >> 28 != 6 {
-        return Err(Reason::IpVersion);
-    }
-    // Jumbograms have length 0 (RFC 2675): they are cut short, too.
-    if Ipv6::LEN + payload > packet.len() - at || payload > Ipv6::LONGEST_PAYLOAD {
-        return Err(Reason::Truncated);
-    }
-    Ok(flow)
 }

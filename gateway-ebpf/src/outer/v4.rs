@@ -6,7 +6,7 @@ use super::Outer;
 use crate::{
     checksum,
     family::{Family, V4},
-    headers::{Ethernet, Ipv4, OuterV4, Udp, Vxlan},
+    headers::{Ethernet, Ipv4, OuterV4, Udp, Vxlan, WordsV4},
     packet::{Packet, Tables},
     stages::{parse::Flow, vxlan::Opened},
 };
@@ -21,9 +21,16 @@ impl Outer for OverV4 {
     const LEN: usize = OuterV4::LEN;
 
     #[inline(always)]
+    fn is_for_us<P: Packet, T: Tables>(packet: &P, tables: &T) -> bool {
+        packet.view::<Ipv4>(Ethernet::LEN).is_some_and(|ip| {
+            ip.destination == tables.anycast_vtep(0) || ip.destination == tables.own_vtep(0)
+        })
+    }
+
+    #[inline(always)]
     fn open<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<Opened<Self>, Reason> {
         let ip = packet.need::<Ipv4>(Ethernet::LEN)?;
-        if ip.destination != tables.anycast_vtep(0) && ip.destination != tables.own_vtep(0) {
+        if !Self::is_for_us(packet, tables) {
             return Err(Reason::NotOurs);
         }
         if ip.protocol != Ipv4::UDP {
@@ -60,7 +67,6 @@ impl Outer for OverV4 {
         Ok(())
     }
 
-    /// With don't-fragment set the ID may be 0 (RFC 6864, section 4.1).
     #[inline(always)]
     fn write<P: Packet>(
         packet: &mut P,
@@ -71,22 +77,15 @@ impl Outer for OverV4 {
     ) -> Result<(), Reason> {
         let length = (packet.len() - Ethernet::LEN) as u16;
         let (ip_length, udp_length) = (length.to_be(), (length - Ipv4::LEN as u16).to_be());
-        let tos_word = u16::from_ne_bytes([0, tos]);
-        let sum = tunnel.checksum as u32 + ip_length as u32 + tos_word as u32;
-        // Field by field: a whole header would be put together on the stack and copied.
-        let outer = packet.need_mut::<OuterV4>(0)?;
-        outer.ethernet.set_macs(&tunnel.macs);
-        outer.ethernet.kind = tunnel.kind;
-        outer.ip.version_ihl = Ipv4::VERSION_IHL;
-        outer.ip.tos = tos;
-        outer.ip.length = ip_length;
-        outer.ip.id = 0;
-        outer.ip.fragment = Ipv4::DONT_FRAGMENT;
-        outer.ip.ttl = Vxlan::TTL;
-        outer.ip.protocol = Ipv4::UDP;
-        outer.ip.checksum = !checksum::fold(sum);
-        outer.ip.source = tunnel.source[0];
-        outer.ip.destination = tunnel.destination[0];
+        let sum = checksum::add(tunnel.checksum, ip_length);
+        let sum = checksum::add(sum, u16::from_ne_bytes([0, tos]));
+        // Word by word: a whole array would be copied by a call.
+        let outer = packet.need_mut::<WordsV4>(0)?;
+        outer.words[0] = tunnel.headers[0];
+        outer.words[1] = tunnel.headers[1] | u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, tos]);
+        outer.words[2] = tunnel.headers[2] | first(ip_length);
+        outer.words[3] = tunnel.headers[3] | first(!sum);
+        outer.end = tunnel.headers[4] as u16;
         outer.udp.source = source_port;
         outer.udp.destination = Vxlan::PORT;
         outer.udp.length = udp_length;
@@ -133,4 +132,11 @@ impl Outer for OverV4 {
         packet.need_mut::<Udp>(Ethernet::LEN + Ipv4::LEN)?.checksum = 0;
         Ok(())
     }
+}
+
+/// A word that begins with two bytes and goes on with zeroes.
+#[inline(always)]
+const fn first(bytes: u16) -> u64 {
+    let [a, b] = bytes.to_ne_bytes();
+    u64::from_ne_bytes([a, b, 0, 0, 0, 0, 0, 0])
 }

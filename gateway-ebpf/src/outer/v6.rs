@@ -5,7 +5,7 @@ use gateway_common::{Reason, Tunnel};
 use super::{Outer, sum};
 use crate::{
     family::{Family, V6},
-    headers::{Ethernet, Ipv4, Ipv6, OuterV6, Udp, Vxlan},
+    headers::{Ethernet, Ipv4, Ipv6, OuterV6, Udp, Vxlan, WordsV6},
     packet::{Packet, Tables},
     stages::{parse::Flow, vxlan::Opened},
 };
@@ -24,19 +24,26 @@ impl Outer for OverV6 {
     const LEN: usize = OuterV6::LEN;
 
     #[inline(always)]
-    fn open<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<Opened<Self>, Reason> {
-        let ip = packet.need::<Ipv6>(Ethernet::LEN)?;
-        let word = |low: u32, high: u32| low as u64 | (high as u64) << 32;
+    fn is_for_us<P: Packet, T: Tables>(packet: &P, tables: &T) -> bool {
+        let pair = |low: u32, high: u32| low as u64 | (high as u64) << 32;
         let anycast = [
-            word(tables.anycast_vtep(0), tables.anycast_vtep(1)),
-            word(tables.anycast_vtep(2), tables.anycast_vtep(3)),
+            pair(tables.anycast_vtep(0), tables.anycast_vtep(1)),
+            pair(tables.anycast_vtep(2), tables.anycast_vtep(3)),
         ];
         let own = [
-            word(tables.own_vtep(0), tables.own_vtep(1)),
-            word(tables.own_vtep(2), tables.own_vtep(3)),
+            pair(tables.own_vtep(0), tables.own_vtep(1)),
+            pair(tables.own_vtep(2), tables.own_vtep(3)),
         ];
-        let [a, b] = ip.destination;
-        if [a, b] != anycast && [a, b] != own {
+        packet.view::<Ipv6>(Ethernet::LEN).is_some_and(|ip| {
+            let [a, b] = ip.destination;
+            [a, b] == anycast || [a, b] == own
+        })
+    }
+
+    #[inline(always)]
+    fn open<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<Opened<Self>, Reason> {
+        let ip = packet.need::<Ipv6>(Ethernet::LEN)?;
+        if !Self::is_for_us(packet, tables) {
             return Err(Reason::NotOurs);
         }
         if ip.next_header != Ipv4::UDP {
@@ -76,17 +83,18 @@ impl Outer for OverV6 {
         vni: u32,
     ) -> Result<(), Reason> {
         let length = ((packet.len() - Ethernet::LEN - Ipv6::LEN) as u16).to_be();
-        let [a, b] = V6::address(&tunnel.source);
-        let [c, d] = V6::address(&tunnel.destination);
-        let outer = packet.need_mut::<OuterV6>(0)?;
-        outer.ethernet.set_macs(&tunnel.macs);
-        outer.ethernet.kind = tunnel.kind;
-        outer.ip.version_class_flow = (6 << 28 | (tos as u32) << 20).to_be();
-        outer.ip.payload_length = length;
-        outer.ip.next_header = Ipv4::UDP;
-        outer.ip.hop_limit = Vxlan::TTL;
-        (outer.ip.source[0], outer.ip.source[1]) = (a, b);
-        (outer.ip.destination[0], outer.ip.destination[1]) = (c, d);
+        let outer = packet.need_mut::<WordsV6>(0)?;
+        let [a, b] = (((tos as u16) << 4) | 6 << 12).to_be_bytes();
+        outer.words[0] = tunnel.headers[0];
+        outer.words[1] = tunnel.headers[1] | u64::from_ne_bytes([0, 0, 0, 0, 0, 0, a, b]);
+        let [a, b] = length.to_ne_bytes();
+        outer.words[2] = tunnel.headers[2] | u64::from_ne_bytes([0, 0, a, b, 0, 0, 0, 0]);
+        outer.words[3] = tunnel.headers[3];
+        outer.words[4] = tunnel.headers[4];
+        outer.words[5] = tunnel.headers[5];
+        outer.end[0] = tunnel.headers_end[0];
+        outer.end[1] = tunnel.headers_end[1];
+        outer.end[2] = tunnel.headers_end[2];
         outer.udp.source = source_port;
         outer.udp.destination = Vxlan::PORT;
         outer.udp.length = length;

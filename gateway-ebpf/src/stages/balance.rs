@@ -22,18 +22,18 @@ pub fn choose<F: Family, T: Tables>(
     flow: &Flow<F>,
     hash: u64,
 ) -> Result<Choice, Reason> {
-    if endpoint.kind() == Endpoint::FLOATING {
-        return Ok(Choice::Settled(endpoint.index()));
-    }
+    let kind = endpoint.kind();
     // Ports are in the first fragment only, so the others would go astray.
-    if flow.is_fragment() {
+    if flow.is_fragment() && kind != Endpoint::FLOATING {
         return Err(Reason::Fragment);
     }
-    let slots = endpoint.slots();
-    if slots == 1 {
-        return Ok(Choice::Settled(endpoint.index()));
-    }
-    let number = endpoint.index() + slot(tables, endpoint, slots, flow, hash);
+    let hash = match kind {
+        Endpoint::SERVICE => hash,
+        Endpoint::BY_SOURCE => F::hash(&tables.seed(), flow.source, flow.destination, 0),
+        Endpoint::ADDRESS => return Err(Reason::NoService),
+        _ => return Ok(Choice::Settled(endpoint.index())),
+    };
+    let number = endpoint.index() + hash::slot(hash, endpoint.slots());
     let slot = RingSlot(tables.ring(number).ok_or(Reason::Internal)?);
     Ok(match slot.is_tracked() {
         false => Choice::Settled(slot.current()),
@@ -41,30 +41,19 @@ pub fn choose<F: Family, T: Tables>(
     })
 }
 
-/// A backend that takes packets.
+/// The record of a backend, which may hold none.
 #[inline(always)]
 pub fn backend<T: Tables>(tables: &T, index: u32) -> Result<&Backend, Reason> {
-    let backend = tables.backend(index).ok_or(Reason::Internal)?;
-    match is_alive(backend) {
-        true => Ok(backend),
-        false => Err(Reason::NoBackend),
-    }
+    tables.backend(index).ok_or(Reason::Internal)
 }
 
-/// Slot of a flow in its service's ring.
+/// Refuses a backend that takes no packets.
 #[inline(always)]
-fn slot<F: Family, T: Tables>(
-    tables: &T,
-    endpoint: Endpoint,
-    slots: u32,
-    flow: &Flow<F>,
-    hash: u64,
-) -> u32 {
-    if endpoint.is_by_source() {
-        let hash = F::hash(&tables.seed(), flow.source, flow.destination, 0);
-        return hash::slot(hash, slots);
+pub fn alive(backend: &Backend) -> Result<(), Reason> {
+    match is_alive(backend) {
+        true => Ok(()),
+        false => Err(Reason::NoBackend),
     }
-    hash::slot(hash, slots)
 }
 
 /// Whether a backend takes packets at all.

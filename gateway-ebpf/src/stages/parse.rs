@@ -59,6 +59,15 @@ impl<F: Family> Flow<F> {
         self.fragment != 0
     }
 
+    /// Whether the packet is one whole TCP segment or UDP datagram right behind its IP
+    /// header. Nearly all are: what an entry program takes care of.
+    #[inline(always)]
+    pub const fn is_plain(&self) -> bool {
+        !self.is_fragment()
+            && self.extensions == 0
+            && matches!(self.protocol, Ipv4::TCP | Ipv4::UDP)
+    }
+
     /// Whether the packet starts with its layer-4 header.
     #[inline(always)]
     pub const fn has_l4(&self) -> bool {
@@ -144,17 +153,24 @@ pub fn unicast<P: Packet>(packet: &P) -> Result<(), Reason> {
     Ok(())
 }
 
-/// The flow of the packet at `at`. Without `FULL`, a packet with something between its
-/// header and layer 4 ends in [`Reason::ExtensionHeader`], which no packet without does.
+/// The flow of the packet at `at` if it is [plain](Flow::is_plain) and nothing is wrong
+/// with it. Whoever gets `None` leaves the packet to one that calls [`Family::parse`].
 #[inline(always)]
-pub fn flow<F: Family, P: Packet, const FULL: bool>(
-    packet: &P,
-    at: usize,
-) -> Result<Flow<F>, Reason> {
-    match FULL {
-        true => F::parse(packet, at),
-        false => F::parse_plain(packet, at),
-    }
+pub fn plain<F: Family, P: Packet>(packet: &P, at: usize) -> Option<Flow<F>> {
+    let mut flow = F::header(packet, at).ok()?;
+    flow.is_plain().then_some(())?;
+    // One view for both protocols: no frame of Ethernet is so short that a datagram would
+    // not have it. A tunnelled one may be, and goes the longer way.
+    let tcp = packet.view::<Tcp>(at + F::LEN)?;
+    flow.ports = tcp.source as u32 | (tcp.destination as u32) << 16;
+    let needed = match flow.protocol {
+        Ipv4::TCP => {
+            flow.tcp_flags = (tcp.offset_flags >> 8) as u8;
+            Tcp::LEN
+        }
+        _ => Udp::LEN,
+    };
+    (flow.length as usize >= F::LEN + needed).then_some(flow)
 }
 
 /// Reads the ports of the packet at `at` into its flow, and checks that layer 4's

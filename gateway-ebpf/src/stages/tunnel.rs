@@ -4,15 +4,21 @@ use gateway_common::{Reason, Tunnel};
 
 use crate::packet::{Exit, Tables};
 
-/// The tunnel at `index`, if a packet of `length` bytes (IP header on) fits.
+/// The tunnel at `index`.
 #[inline(always)]
-pub fn towards<T: Tables>(tables: &T, index: u32, length: usize) -> Result<&Tunnel, Exit> {
-    let tunnel = tables.tunnel(index).ok_or(Reason::Internal)?;
-    if tunnel.port == 0 {
-        return Err(Reason::NoNextHop.into());
+pub fn at<T: Tables>(tables: &T, index: u32) -> Result<&Tunnel, Reason> {
+    tables.tunnel(index).ok_or(Reason::Internal)
+}
+
+/// Whether a packet of `length` bytes (IP header on) can take a tunnel. One without a way
+/// has room for none.
+#[inline(always)]
+pub fn fits(tunnel: &Tunnel, length: usize) -> Result<(), Exit> {
+    if length <= tunnel.mtu as usize {
+        return Ok(());
     }
-    if length > tunnel.mtu as usize {
-        return Err(Exit::Refuse(Reason::TooBig, tunnel.mtu as u32));
+    match tunnel.port {
+        0 => Err(Reason::NoNextHop.into()),
+        _ => Err(Exit::Refuse(Reason::TooBig, tunnel.mtu as u32)),
     }
-    Ok(tunnel)
 }

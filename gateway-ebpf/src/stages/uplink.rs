@@ -7,24 +7,25 @@ use crate::{
     packet::{Exit, Tables},
 };
 
-/// The next hop of a flow of a family, if a packet of `length` bytes (IP header on) fits.
+/// The next hop of a flow of a family.
 ///
 /// The sender already hashed the flow into the VXLAN source port.
 #[inline(always)]
-pub fn choose<F: Family, T: Tables>(
-    tables: &T,
-    source_port: u16,
-    length: usize,
-) -> Result<&NextHop, Exit> {
+pub fn choose<F: Family, T: Tables>(tables: &T, source_port: u16) -> Result<&NextHop, Reason> {
     let hash = source_port ^ source_port >> 8;
-    let uplink = tables
-        .uplink(F::UPLINKS + (hash as u32 & (UPLINK_SLOTS - 1)))
-        .ok_or(Reason::Internal)?;
-    if uplink.port == 0 {
-        return Err(Reason::NoNextHop.into());
+    let slot = F::UPLINKS + (hash as u32 & (UPLINK_SLOTS - 1));
+    tables.uplink(slot).ok_or(Reason::Internal)
+}
+
+/// Whether a packet of `length` bytes (IP header on) can take a next hop. One that is not
+/// resolved has room for none.
+#[inline(always)]
+pub fn fits(uplink: &NextHop, length: usize) -> Result<(), Exit> {
+    if length <= uplink.mtu as usize {
+        return Ok(());
     }
-    if length > uplink.mtu as usize {
-        return Err(Exit::Refuse(Reason::TooBig, uplink.mtu as u32));
+    match uplink.port {
+        0 => Err(Reason::NoNextHop.into()),
+        _ => Err(Exit::Refuse(Reason::TooBig, uplink.mtu as u32)),
     }
-    Ok(uplink)
 }

@@ -151,6 +151,7 @@ pub fn tables(
             anycast_vtep: address(served.anycast_vtep),
             own_vtep: address(gateway.vtep),
             mss: served.tcp_mss,
+            only_port: paths::only_port(gateway),
             errors: error_limit(served.icmp_errors_per_second),
             tagged: (!gateway.public_vlans.is_empty()).into(),
             jumbo: paths::has_jumbo(reach).into(),

@@ -9,7 +9,7 @@ use gateway_common::{
 use gateway_ebpf::{
     checksum,
     family::{Family, V6},
-    headers::{Ethernet, Ipv4, Vxlan},
+    headers::{Ethernet, Ipv4, Ipv6, Vxlan},
 };
 use zerocopy::IntoBytes;
 
@@ -27,6 +27,13 @@ const SINGLE_BUFFER: u32 = 1900;
 pub fn has_jumbo(reach: &Reachability) -> bool {
     let mut interfaces = reach.interfaces.values();
     interfaces.any(|interface| interface.mtu > SINGLE_BUFFER)
+}
+
+/// Port of the only interface, if a gateway has no other: the first. 0 is nobody's.
+pub(super) fn only_port(gateway: &Gateway) -> u32 {
+    let mut names = gateway.public.iter().chain(&gateway.underlay);
+    let first = names.next();
+    names.all(|name| Some(name) == first).into()
 }
 
 /// Adds ports, interfaces, tunnels and uplinks.
@@ -148,42 +155,56 @@ fn link(
 
 /// The outer headers towards a VTEP; port 0 when there is no way.
 fn tunnel(topology: &Topology, to: IpAddr, wire: Wire) -> Tunnel {
-    let Wire {
-        macs, mtu, port, ..
-    } = wire;
     let from = topology.anycast_vtep;
     let (source, destination) = (address(from), address(to));
-    let is_v4 = from.is_ipv4();
-    let overhead = match is_v4 {
-        true => VXLAN_OVERHEAD_V4,
-        false => VXLAN_OVERHEAD_V6,
+    let (headers, overhead, checksum) = match from.is_ipv4() {
+        true => {
+            let ip = outer_v4(source[0], destination[0]);
+            let sum = checksum::sum(ip.as_bytes());
+            (
+                template(wire.macs, Ethernet::IPV4, ip.as_bytes()),
+                VXLAN_OVERHEAD_V4,
+                sum,
+            )
+        }
+        false => {
+            let ip = outer_v6(source, destination);
+            let sum = datagram_sum(source, destination);
+            (
+                template(wire.macs, Ethernet::IPV6, ip.as_bytes()),
+                VXLAN_OVERHEAD_V6,
+                sum,
+            )
+        }
     };
+    let (words, end) = headers.split_at(48);
     Tunnel {
-        macs,
-        kind: if is_v4 {
-            Ethernet::IPV4
-        } else {
-            Ethernet::IPV6
-        },
-        mtu: mtu.saturating_sub(overhead).min(u16::MAX.into()) as u16,
-        source,
-        destination,
-        checksum: match is_v4 {
-            true => header_sum(source[0], destination[0]),
-            false => datagram_sum(source, destination),
-        },
+        headers: zerocopy::transmute!(<[u8; 48]>::try_from(words).expect("48 bytes")),
+        headers_end: zerocopy::transmute!(<[u8; 6]>::try_from(end).expect("6 bytes")),
+        mtu: wire.mtu.saturating_sub(overhead).min(u16::MAX.into()) as u16,
+        port: wire.port,
         flags: match topology.udp_checksum {
             true => Tunnel::FLAG_UDP_CHECKSUM,
             false => 0,
         },
-        port,
-        ..Tunnel::default()
+        checksum,
     }
 }
 
-/// Sum of what never changes in an outer IPv4 header.
-fn header_sum(source: u32, destination: u32) -> u16 {
-    let template = Ipv4 {
+/// An Ethernet header with an IP header behind it, filled up with zeroes.
+fn template(macs: Macs, kind: u16, ip: &[u8]) -> [u8; 54] {
+    let ethernet = Ethernet { macs, kind };
+    let mut bytes = [0; 54];
+    let (first, rest) = bytes.split_at_mut(Ethernet::LEN);
+    first.copy_from_slice(ethernet.as_bytes());
+    rest[..ip.len()].copy_from_slice(ip);
+    bytes
+}
+
+/// What never changes in an outer IPv4 header. With don't-fragment set the ID may be 0
+/// (RFC 6864, section 4.1).
+const fn outer_v4(source: u32, destination: u32) -> Ipv4 {
+    Ipv4 {
         version_ihl: Ipv4::VERSION_IHL,
         tos: 0,
         length: 0,
@@ -194,8 +215,19 @@ fn header_sum(source: u32, destination: u32) -> u16 {
         checksum: 0,
         source,
         destination,
-    };
-    checksum::sum(template.as_bytes())
+    }
+}
+
+/// The same over IPv6.
+fn outer_v6(source: Address, destination: Address) -> Ipv6 {
+    Ipv6 {
+        version_class_flow: (6_u32 << 28).to_be(),
+        payload_length: 0,
+        next_header: Ipv4::UDP,
+        hop_limit: Vxlan::TTL,
+        source: V6::address(&source),
+        destination: V6::address(&destination),
+    }
 }
 
 /// Sum of what never changes in an outer UDP datagram over IPv6, pseudo header included.

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use gateway_common::{
-    Backend, Endpoint, Instance, InstanceKey, Reference, ReverseKey, SourceNat, macs, vni_word,
+    Backend, Endpoint, Instance, InstanceKey, Reference, ReverseKey, SourceNat, Tunnel, macs,
+    vni_word,
 };
 use gateway_ebpf::checksum;
 
@@ -141,17 +142,22 @@ fn add_backend(
 ) {
     let vpc = &topology.vpcs[id.vpc];
     let instance: &config::Instance = topology.instance(id);
+    // To a dead backend there is no way: the program asks for nothing else.
+    let tunnel = match flags & Backend::FLAG_VALID {
+        0 => Tunnel::default(),
+        _ => tables.tunnels[course.tunnel(topology.hosts[instance.host].vtep) as usize],
+    };
     tables.backends[index as usize] = Backend {
         address: address(translation.to.0),
         macs: macs(instance.mac.0, vpc.router_mac.0),
         port: translation.to.1.to_be(),
         flags,
         vni: vni_word(vpc.vni),
-        tunnel: course.tunnel(topology.hosts[instance.host].vtep),
         counter: index,
         l3_delta: translation.l3_delta(),
         l4_delta: translation.l4_delta(),
-        reserved: [0; 16],
+        reserved: [0; 20],
+        tunnel,
     };
     // What a dead backend still sends is translated all the same.
     let flags = flags | Backend::FLAG_VALID;

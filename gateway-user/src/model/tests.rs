@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use gateway_common::{
     Backend, Endpoint, EndpointKey, Reference, ReverseKey, RingSlot, UPLINK_SLOTS, macs,
 };
+use zerocopy::IntoBytes;
 
 use super::*;
 use crate::{
@@ -181,7 +182,7 @@ fn a_service_is_an_endpoint_a_ring_and_backends() {
         backend.macs,
         macs([2, 0xaa, 0, 0, 1, 12], [2, 0, 0x5e, 0, 0, 1])
     );
-    assert_eq!((backend.tunnel, backend.counter), (2, 2));
+    assert_eq!((backend.tunnel, backend.counter), (tables.tunnels[2], 2));
 }
 
 #[test]
@@ -228,8 +229,17 @@ fn next_hops_become_tunnels_and_uplinks() {
     assert_eq!(tables.ports, [0, 7, 8]);
     let resolved = tables.tunnels[1];
     assert_eq!((resolved.port, resolved.mtu), (2, 1550));
-    assert_eq!(resolved.macs, macs([2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 0, 8]));
-    assert_eq!(tables.tunnels[2].port, 0, "its neighbour is not resolved");
+    let (to, from) = ([2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 0, 8]);
+    let headers = resolved.headers.as_bytes();
+    assert_eq!(headers[..12], [to, from].concat());
+    assert_eq!(
+        headers[12..18],
+        [8, 0, 0x45, 0, 0, 0],
+        "the length is the packet's"
+    );
+    assert_eq!(headers[26..34], [10, 0, 0, 100, 10, 0, 1, 2]);
+    let unresolved = tables.tunnels[2];
+    assert_eq!((unresolved.port, unresolved.mtu), (0, 0), "no packet fits");
     let last_bytes: Vec<_> = tables
         .uplinks
         .iter()

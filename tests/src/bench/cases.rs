@@ -36,6 +36,8 @@ pub(super) enum Shape {
     Push,
     /// Pops 50 bytes and redirects.
     Pop,
+    /// Pushes 50 bytes and goes back where it came from.
+    PushBack,
     /// Drops it.
     Drop,
 }
@@ -47,6 +49,7 @@ impl Shape {
             Self::Same | Self::Drop => &["floor_tx"],
             Self::InPlace => &["floor_tx", "floor_redirect"],
             Self::Push => &["floor_tx", "floor_push", "floor_push_redirect"],
+            Self::PushBack => &["floor_tx", "floor_push"],
             Self::Pop => &["floor_tx", "floor_pop", "floor_pop_redirect"],
         }
     }
@@ -57,6 +60,7 @@ impl Shape {
             Self::Same | Self::Drop => None,
             Self::InPlace => Some("floor_redirect"),
             Self::Push => Some("floor_push_redirect"),
+            Self::PushBack => Some("floor_push"),
             Self::Pop => Some("floor_pop_redirect"),
         }
     }
@@ -99,18 +103,27 @@ pub(super) enum Scale {
     /// The site of the fixtures with everything that the guard can look at: lists of ten
     /// thousand ranges, limits that nothing exceeds, a challenge that is always on.
     Guarded,
+    /// The site of the fixtures where one interface is all that the gateway has.
+    OneArm,
 }
 
 /// Backends of the large sites.
 const BACKENDS: u32 = 10_000;
 
 impl Scale {
-    pub(super) const ALL: [Self; 4] = [Self::Small, Self::ManyVips, Self::ManyRings, Self::Guarded];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Small,
+        Self::ManyVips,
+        Self::ManyRings,
+        Self::Guarded,
+        Self::OneArm,
+    ];
 
     pub(super) fn tables(self) -> Tables {
         match self {
             Self::Small => Site::Usual.tables(),
             Self::Guarded => guard::tables(),
+            Self::OneArm => Site::OneArm.tables(),
             _ => large(self.vips()),
         }
     }
@@ -118,7 +131,7 @@ impl Scale {
     /// VIPs besides the fixtures'.
     const fn vips(self) -> u32 {
         match self {
-            Self::Small | Self::Guarded => 0,
+            Self::Small | Self::Guarded | Self::OneArm => 0,
             Self::ManyVips => BACKENDS,
             Self::ManyRings => BACKENDS / 10,
         }
@@ -276,6 +289,16 @@ pub(super) fn all() -> Vec<Case> {
             &tcp(NODE, 22),
         ),
     ];
+    cases.push(Case {
+        site: Scale::OneArm,
+        ..case(
+            "VIP TCP, one interface",
+            FLOWS,
+            Program::SingleArm,
+            Shape::PushBack,
+            &vip_tcp,
+        )
+    });
     for (name, site) in [
         ("VIP TCP, 10k VIPs of 1", Scale::ManyVips),
         ("VIP TCP, 1k VIPs of 10", Scale::ManyRings),

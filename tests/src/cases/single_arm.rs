@@ -8,8 +8,8 @@ use super::{
     Case, case, single_arm,
     site::{
         ANYCAST, BORDER, BORDER_MAC, CLIENT, DNS, HOST_A, HOST_B, NODE, PUBLIC_MAC, ROUTER,
-        ROUTER_MAC, SHOP, SPINE_MAC, UNDERLAY_MAC, VIP, WEB_1, from_border, from_instance, mac_of,
-        to_border, to_instance,
+        ROUTER_MAC, SHOP, SPINE_MAC, Site, UNDERLAY_MAC, VIP, WEB_1, from_border, from_instance,
+        mac_of, to_border, to_instance,
     },
 };
 use crate::packet::eth;
@@ -46,6 +46,31 @@ pub(super) fn cases() -> Vec<Case> {
                 ),
             ],
         ),
+        case(
+            "the_only_interface_sends_packets_back",
+            [
+                single_arm(from_border().ipv4(CLIENT, VIP).udp(40_000, 53)).reaches(
+                    "names/dns",
+                    eth(PUBLIC_MAC, SPINE_MAC)
+                        .vxlan(ANYCAST, HOST_A, SHOP)
+                        .id(0)
+                        .eth(ROUTER_MAC, mac_of(SHOP, DNS))
+                        .ipv4(CLIENT, DNS)
+                        .ttl(63)
+                        .udp(40_000, 5_353),
+                ),
+                single_arm(
+                    from_instance(HOST_A, DNS)
+                        .ipv4(DNS, CLIENT)
+                        .udp(5_353, 40_000),
+                )
+                .leaves(
+                    "names/dns",
+                    to_border().ipv4(VIP, CLIENT).ttl(63).udp(53, 40_000),
+                ),
+            ],
+        )
+        .at(Site::OneArm),
         case(
             "single_arm_answers_on_both_sides",
             [

@@ -149,11 +149,13 @@ pub enum Site {
     Strict,
     /// Each source has limits.
     Limited,
+    /// One interface is all that the gateway has.
+    OneArm,
 }
 
 impl Site {
     /// All sites.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Usual,
         Self::NoUplink,
         Self::NoErrors,
@@ -166,6 +168,7 @@ impl Site {
         Self::Guarded,
         Self::Strict,
         Self::Limited,
+        Self::OneArm,
     ];
 
     /// The topology and what netlink would say there.
@@ -193,6 +196,12 @@ impl Site {
                 site6::reachability_over_v6(&mut reach);
             }
             Self::Guarded | Self::Strict | Self::Limited => topology.guard = guard::of(self),
+            Self::OneArm => {
+                topology.gateways[0].underlay = topology.gateways[0].public.clone();
+                for hop in reach.tunnels.values_mut().flatten() {
+                    hop.interface = "public".into();
+                }
+            }
             Self::Usual | Self::Inconsistent => {}
         }
         (topology, reach)

@@ -173,6 +173,10 @@ impl packet::Tables for HostTables {
         self.model.config.mss
     }
 
+    fn only_port(&self) -> u32 {
+        self.model.config.only_port
+    }
+
     fn anycast_vtep(&self, word: usize) -> u32 {
         self.model.config.anycast_vtep[word]
     }
@@ -431,6 +435,7 @@ impl Host {
         let action = match verdict {
             Verdict::Continue(step) => unreachable!("{step:?} was gone on with"),
             Verdict::Redirect(port) => Action::Redirect(self.tables.device(port)),
+            Verdict::Transmit => Action::Transmit,
             Verdict::End(reason) => match reason.outcome() {
                 Outcome::Passed => Action::Pass,
                 Outcome::Answered => Action::Transmit,

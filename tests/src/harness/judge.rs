@@ -67,6 +67,7 @@ fn judge(tables: &Tables, step: &Step, observed: &Observed) -> Result<Option<See
         Expect::Passed(_) => Action::Pass,
         Expect::Dropped(_) => Action::Drop,
         Expect::Answered(..) => Action::Transmit,
+        _ if tables.config.only_port != 0 => Action::Transmit,
         Expect::Encapsulated(_) | Expect::Routed(..) | Expect::Hairpinned(..) => {
             Action::Redirect(UNDERLAY_INDEX)
         }
