@@ -209,6 +209,9 @@ impl Range {
 pub struct Endpoint(pub u64);
 
 impl Endpoint {
+    /// No entry at all.
+    pub const NONE: Self = Self(0);
+
     /// The address is ours; nothing listens there by itself.
     pub const ADDRESS: u8 = 1;
     /// A load-balanced service: `index` is its ring's first slot.
@@ -219,6 +222,8 @@ impl Endpoint {
     pub const SINGLE: u8 = 4;
     /// A load-balanced service with the slot chosen by addresses alone.
     pub const BY_SOURCE: u8 = 5;
+    /// Instances share the address: `index` is its [`SnatAddress`](crate::SnatAddress).
+    pub const SNAT: u8 = 6;
 
     /// An address without a service of its own.
     pub const fn address() -> Self {
@@ -247,6 +252,11 @@ impl Endpoint {
             Self::SERVICE => Self(self.0 & !0xf | Self::BY_SOURCE as u64),
             _ => self,
         }
+    }
+
+    /// An address that instances share.
+    pub const fn snat(address: u32) -> Self {
+        Self(Self::SNAT as u64 | (address as u64) << 32)
     }
 
     /// The same entry for an IPv6 address that has this number.
@@ -317,6 +327,8 @@ impl Reference {
     /// `index` is an [`Instance`](crate::Instance) of a peered VPC: a destination, never
     /// a source.
     pub const PEER: u8 = 5;
+    /// A gateway's own VTEP, in the network in which gateways hand packets over; no index.
+    pub const GATEWAY: u8 = 6;
 
     /// Packs kind and index.
     pub const fn new(kind: u8, index: u32) -> Self {

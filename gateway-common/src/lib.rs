@@ -18,17 +18,19 @@ mod guard;
 mod keys;
 mod program;
 mod reason;
+mod snat;
 mod values;
 
 pub use guard::*;
 pub use keys::*;
 pub use program::*;
 pub use reason::*;
+pub use snat::*;
 pub use values::*;
 
 /// Version of everything in this crate. Pins live below a path that carries it,
 /// so an agent never adopts maps or links of another layout.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Names of the maps in the BPF object.
 pub mod map {
@@ -98,6 +100,16 @@ pub mod map {
     pub const VERIFIED: &str = "VERIFIED";
     /// The [`Clock`](super::Clock).
     pub const CLOCK: &str = "CLOCK";
+    /// [`SnatAddress`](super::SnatAddress) by index.
+    pub const SNAT_ADDRESSES: &str = "SNAT_ADDRESSES";
+    /// [`SnatBucket`](super::SnatBucket)s: by address, class and port within the share.
+    pub const SNAT_PORTS: &str = "SNAT_PORTS";
+    /// [`SnatAccount`](super::SnatAccount) by index.
+    pub const SNAT_ACCOUNTS: &str = "SNAT_ACCOUNTS";
+    /// Index into `TUNNELS`, towards the gateway that owns a share; 0 where none does.
+    pub const SNAT_SHARES: &str = "SNAT_SHARES";
+    /// Tick at which a [`SnatPeer`](super::SnatPeer) was last sent to.
+    pub const SNAT_PEERS: &str = "SNAT_PEERS";
     /// Name of the read-only [`Config`](super::Config).
     pub const CONFIG: &str = "CONFIG";
 }

@@ -86,7 +86,11 @@ macro_rules! steps {
             pub const fn is_public(self) -> bool {
                 matches!(
                     self,
-                    Self::PublicFull | Self::PublicGuard | Self::PublicIcmp | Self::PublicRefuse
+                    Self::PublicFull
+                        | Self::PublicGuard
+                        | Self::PublicIcmp
+                        | Self::PublicRefuse
+                        | Self::HandOver
                 )
             }
 
@@ -115,6 +119,10 @@ steps! {
     InsideIcmp "inside_icmp" "inside_icmp_v6";
     /// A packet from an instance that cannot go on: its sender is told.
     InsideRefuse "inside_refuse" "inside_refuse_v6";
+    /// From the public network, for a port that another gateway hands out.
+    HandOver "hand_over" "hand_over_v6";
+    /// What another gateway got for a port of ours.
+    HandedOver "handed_over" "handed_over_v6";
 }
 
 /// What a program notes for the step that goes on: one word each.
@@ -127,6 +135,8 @@ pub enum Note {
     Mtu,
     /// The VLAN tag that was taken off the frame, as it lay there.
     Tag,
+    /// The share that a public port is in.
+    Share,
 }
 
 impl Note {
@@ -142,7 +152,8 @@ mod tests {
     #[test]
     fn steps_know_their_side() {
         for step in Step::ALL {
-            let is_public = step.program().v4.starts_with("public_");
+            let name = step.program().v4;
+            let is_public = name.starts_with("public_") || name == "hand_over";
             assert_eq!(step.is_public(), is_public, "{step:?}");
         }
     }

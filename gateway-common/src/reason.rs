@@ -110,5 +110,13 @@ reasons! {
     Dropped FlowsSource "flows_source" "The source starts more flows than the guard allows a source.";
     Dropped RateService "rate_service" "More packets for the service than its guard allows.";
     Dropped FlowsService "flows_service" "More new flows for the service than its guard allows.";
+    Dropped SnatExhausted "snat_exhausted" "Every public port that the new flow could get is in use.";
+    Dropped SnatQuota "snat_quota" "The VPC has as many public ports of the pool as it may have.";
+    Dropped SnatProtocol "snat_protocol" "The instance shares its public address, and the protocol has neither ports nor an echo identifier.";
+    Dropped SnatNoMapping "snat_no_mapping" "No instance has this port of a shared public address, or not any more.";
+    Dropped SnatFiltered "snat_filtered" "The pool filters, and the instance has sent nothing to this sender.";
+    Dropped SnatNoOwner "snat_no_owner" "No gateway hands out the ports of this share.";
+    Dropped HandedOverTwice "handed_over_twice" "Another gateway handed the packet over, but its port is not ours: the gateways do not agree on the shares.";
+    Dropped HandedOverByStranger "handed_over_by_stranger" "A packet that was handed over, but not by a gateway of this site.";
     Dropped Internal "internal" "A table held an index that does not exist: a bug in the agent.";
 }

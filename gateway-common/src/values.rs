@@ -113,8 +113,17 @@ pub struct Instance {
     pub address: Address,
     /// The virtual router's address in its subnet: who tells it of errors.
     pub router: Address,
+    /// `SNAT_ADDRESSES` index of the address that it shares with others, or 0.
+    pub snat: u32,
+    /// Index into `SNAT_ACCOUNTS` of what its VPC uses there.
+    pub snat_account: u32,
+    /// Hash of VNI and address: a mapping of an earlier instance with this index is
+    /// not this one's. See [`SnatOwner`](crate::SnatOwner).
+    pub snat_tag: u32,
+    /// Folded one's complement sum of its address.
+    pub sum: u32,
     /// Zero.
-    pub reserved: [u32; 8],
+    pub reserved: [u32; 4],
 }
 
 /// Two IPv4 prefixes (address, mask, address, mask) or one IPv6 prefix of at most 64
@@ -285,8 +294,10 @@ pub struct Config {
     /// The only entry of `PORTS`, where one interface is all that the gateway has: what
     /// leaves by it goes back where it came from. 0: there are several.
     pub only_port: u32,
+    /// See [`SnatSetting`](crate::SnatSetting).
+    pub snat: [u32; 4],
     /// Zero.
-    pub reserved: [u32; 5],
+    pub reserved: u32,
 }
 
 /// What happens to flows of tracked slots. The discriminant is the index of its counter.

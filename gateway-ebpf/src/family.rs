@@ -65,6 +65,8 @@ pub trait Family: Copy + Debug + Eq + 'static {
     const ICMP_COVERS_ADDRESSES: bool;
     /// Whether it finds its neighbours by its ICMP (RFC 4861).
     const ICMP_FINDS_NEIGHBOURS: bool;
+    /// Whether instances may share public addresses: of IPv6's there are enough.
+    const IS_SHARED: bool;
     /// First slot of its next hops on the public side.
     const UPLINKS: u32;
 

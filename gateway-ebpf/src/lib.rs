@@ -11,10 +11,13 @@
 //! [`Step`]: a program with the same list and `FULL` set, or one for ICMP, for routes
 //! inside, for refusals.
 #![no_std]
+// Inline assembly: see `atomic`.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(not(target_arch = "bpf"))]
 extern crate std;
 
+pub mod atomic;
 pub mod bucket;
 #[cfg(not(target_arch = "bpf"))]
 pub mod buffer;
@@ -26,21 +29,24 @@ pub mod meter;
 pub mod outer;
 pub mod packet;
 mod route;
+pub mod shared;
 pub mod siphash;
 pub mod stages;
 pub mod word;
 
 use family::{Errors, Family, V4, V6};
-use gateway_common::{Backend, Endpoint, NextHop, Note, Reason, SourceNat, Step};
+use gateway_common::{Backend, Endpoint, NextHop, Note, Reason, Step, Tunnel};
 use headers::Ethernet;
 use outer::Outer;
 use packet::{Exit, Packet, Tables, Verdict};
+use shared::handover;
 use stages::{
     answer,
     balance::{self, Choice},
     endpoint, guard, hairpin, icmp_error, inside, mss, neighbour,
     parse::{self, Flow},
-    refuse, reverse,
+    refuse,
+    reverse::{self, Identity},
     rewrite::{self, Rewrite},
     source::{self, Sender},
     track, tunnel, uplink, vlan,
@@ -149,6 +155,14 @@ fn go_on<O: Outer, P: Packet, T: Tables>(step: Step, packet: &mut P, tables: &T)
         }
         Step::PublicRefuse => ended(refuse_outside(packet, tables), tables, bytes),
         Step::InsideRefuse => ended(refuse_inside::<O, P, T>(packet, tables), tables, bytes),
+        Step::HandOver => {
+            let result = handover::hand_over::<O, P, T>(packet, tables);
+            finish(result, tables, bytes, Step::PublicRefuse)
+        }
+        Step::HandedOver => {
+            let result = handover::handed_over::<O, P, T>(packet, tables);
+            finish(result, tables, bytes, Step::PublicRefuse)
+        }
     }
 }
 
@@ -180,7 +194,7 @@ fn deliver<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
         if flow.protocol == F::ICMP && !flow.is_fragment() {
             return Err(Exit::Continue(Step::PublicIcmp));
         }
-        return send_in::<O, F, P, T, FULL>(packet, tables, &flow, endpoint);
+        return by_kind::<O, F, P, T, FULL>(packet, tables, &flow, endpoint);
     }
     let Some(flow) = parse::plain::<F, P>(packet, IP) else {
         // The guard wants to see it first.
@@ -191,7 +205,22 @@ fn deliver<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
     };
     let endpoint = endpoint::find(tables, &flow)?;
     guard::admit(packet, tables, &flow, endpoint)?;
-    send_in::<O, F, P, T, FULL>(packet, tables, &flow, endpoint)
+    by_kind::<O, F, P, T, FULL>(packet, tables, &flow, endpoint)
+}
+
+/// From an endpoint to a backend of its own, or to one of those who share it.
+#[inline(always)]
+fn by_kind<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
+    packet: &mut P,
+    tables: &T,
+    flow: &Flow<F>,
+    endpoint: Endpoint,
+) -> Result<u32, Exit> {
+    if shared::is_one::<F, T>(tables, endpoint) {
+        let port = flow.destination_port();
+        return shared::send_in::<O, F, P, T, FULL>(packet, tables, flow, endpoint, port);
+    }
+    send_in::<O, F, P, T, FULL>(packet, tables, flow, endpoint)
 }
 
 /// Any flow. What cannot be parsed is refused only if it is for one of our addresses.
@@ -314,13 +343,25 @@ fn wrap<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
         macs: &backend.macs,
         vni: backend.vni,
     };
-    let can_seal = !FULL || O::can_seal(packet, IP, tunnel, flow);
-    vxlan::push::<O, F, P>(packet, tunnel, inside, flow, hash, can_seal)?;
-    if FULL {
-        O::seal_by_sum(packet, tunnel)?;
-    }
+    push::<O, F, P, FULL>(packet, flow, (inside, tunnel), hash)?;
     tables.count_in(backend.counter, bytes);
     Ok(tunnel.port)
+}
+
+/// Sends a packet through a tunnel; without `FULL`, one that is known to be fit for it.
+#[inline(always)]
+fn push<O: Outer, F: Family, P: Packet, const FULL: bool>(
+    packet: &mut P,
+    flow: &Flow<F>,
+    (inside, tunnel): (Inside<'_>, &Tunnel),
+    hash: u64,
+) -> Result<(), Reason> {
+    let can_seal = !FULL || O::can_seal(packet, IP, tunnel, flow);
+    vxlan::push::<O, F, P>(packet, tunnel, inside, flow, hash, can_seal)?;
+    match FULL {
+        true => O::seal_by_sum(packet, tunnel),
+        false => Ok(()),
+    }
 }
 
 /// ICMP from the public network.
@@ -353,6 +394,12 @@ fn icmp_in<O: Outer, F: Errors, P: Packet, T: Tables>(
     if endpoint.kind() == Endpoint::ADDRESS {
         return Err(answer::echo::<F, P>(packet, &flow)?.into());
     }
+    if shared::is_one::<F, T>(tables, endpoint) {
+        let Some(id) = shared::port_of(packet, IP, &flow)? else {
+            return Err(answer::echo::<F, P>(packet, &flow)?.into());
+        };
+        return shared::send_in::<O, F, P, T, true>(packet, tables, &flow, endpoint, id);
+    }
     send_in::<O, F, P, T, true>(packet, tables, &flow, endpoint)
 }
 
@@ -371,6 +418,9 @@ fn error_in<O: Outer, F: Errors, P: Packet, T: Tables>(
     let endpoint = endpoint::find(tables, &forward)?;
     if endpoint.kind() == Endpoint::ADDRESS {
         return Err(icmp_error::unserved(&forward).into());
+    }
+    if shared::is_one::<F, T>(tables, endpoint) {
+        return shared::error_in::<O, F, P, T>(packet, tables, (flow, &quote), endpoint);
     }
     let hash = forward.hash(tables);
     let index = match balance::choose(tables, endpoint, &forward, hash)? {
@@ -391,6 +441,9 @@ fn from_instance<O: Outer, P: Packet, T: Tables, const FULL: bool>(
     tables: &T,
 ) -> Result<u32, Exit> {
     let outer = vxlan::open::<O, P, T>(packet, tables)?;
+    if handover::is_one(tables, &outer) {
+        return Err(Exit::Continue(Step::HandedOver));
+    }
     match parse::ethernet(packet, O::LEN)? {
         Ethernet::IPV4 => leave::<O, V4, P, T, FULL>(packet, tables, &outer),
         Ethernet::IPV6 => leave::<O, V6, P, T, FULL>(packet, tables, &outer),
@@ -459,13 +512,31 @@ fn leave_for_public<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>
     flow: &Flow<F>,
 ) -> Result<u32, Exit> {
     let step = Step::InsideFull;
-    let nat = or_step::<FULL, _, _>(reverse::find(tables, sender, flow), step)?;
+    let nat = match reverse::find(tables, sender, flow) {
+        Err(Reason::NoReverse) if shared::has::<F, T>(tables, sender) => {
+            return shared::send_out::<O, F, P, T, FULL>(packet, tables, outer, sender, flow);
+        }
+        found => or_step::<FULL, _, _>(found, step)?,
+    };
+    leave_as::<O, F, P, T, FULL>(packet, tables, outer, flow, nat.into())
+}
+
+/// From an instance to the public network, as what it is there.
+#[inline(always)]
+fn leave_as<O: Outer, F: Family, P: Packet, T: Tables, const FULL: bool>(
+    packet: &mut P,
+    tables: &T,
+    outer: &Opened<O>,
+    flow: &Flow<F>,
+    from: Identity<'_>,
+) -> Result<u32, Exit> {
+    let step = Step::InsideFull;
     let uplink = uplink::choose::<F, T>(tables, outer.source_port);
     let uplink = or_step::<FULL, _, _>(uplink, step)?;
     or_step::<FULL, _, _>(can_leave::<O, F, P>(packet, flow, uplink), step)?;
     mss::lower(packet, O::INNER_IP, tables, flow)?;
-    rewrite::apply(packet, O::INNER_IP, flow, Rewrite::from(nat))?;
-    unwrap::<O, P, T>(packet, tables, nat, uplink)
+    rewrite::apply(packet, O::INNER_IP, flow, from.rewrite)?;
+    unwrap::<O, P, T>(packet, tables, from.counter, uplink)
 }
 
 /// Whether the packet can take the way to the public network.
@@ -484,7 +555,7 @@ fn can_leave<O: Outer, F: Family, P: Packet>(
 fn unwrap<O: Outer, P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    nat: &SourceNat,
+    counter: u32,
     uplink: &NextHop,
 ) -> Result<u32, Exit> {
     let bytes = packet.len() - O::LEN;
@@ -492,7 +563,7 @@ fn unwrap<O: Outer, P: Packet, T: Tables>(
         true => vxlan::pop_tagged::<O, P>(packet, uplink)?,
         false => vxlan::pop::<O, P>(packet, uplink)?,
     }
-    tables.count_out(nat.counter, bytes);
+    tables.count_out(counter, bytes);
     Ok(uplink.port)
 }
 
@@ -552,11 +623,16 @@ fn error_out<O: Outer, F: Errors, P: Packet, T: Tables>(
     if quote.destination != flow.source || quote.source != flow.destination {
         return Err(Reason::IcmpMismatch.into());
     }
-    let nat = reverse::find(tables, sender, &quote.reversed())?;
+    let nat = match reverse::find(tables, sender, &quote.reversed()) {
+        Err(Reason::NoReverse) if shared::has::<F, T>(tables, sender) => {
+            return shared::error_out(packet, tables, outer, sender, (flow, &quote));
+        }
+        found => found?,
+    };
     let uplink = uplink::choose::<F, T>(tables, outer.source_port)?;
     can_leave::<O, F, P>(packet, flow, uplink)?;
     icmp_error::rewrite(packet, O::INNER_IP, flow, &quote, Rewrite::from(nat))?;
-    unwrap::<O, P, T>(packet, tables, nat, uplink)
+    unwrap::<O, P, T>(packet, tables, nat.counter, uplink)
 }
 
 /// Tells somebody outside that a packet cannot go on.

@@ -59,6 +59,8 @@ mod program {
     step!(InsideRoute: inside_route over OverV4, inside_route_v6 over OverV6);
     step!(InsideIcmp: inside_icmp over OverV4, inside_icmp_v6 over OverV6);
     step!(InsideRefuse: inside_refuse over OverV4, inside_refuse_v6 over OverV6);
+    step!(HandOver: hand_over over OverV4, hand_over_v6 over OverV6);
+    step!(HandedOver: handed_over over OverV4, handed_over_v6 over OverV6);
 
     /// For the agent, which runs it without a packet.
     #[xdp]

@@ -5,7 +5,8 @@
 
 use gateway_common::{
     Backend, Begun, Bucket, Clock, ErrorLimit, FlowKey, Guard, Instance, Interface, Limiter, Moved,
-    NextHop, Note, PrefixKey, Range, Reason, SourceNat, Step, TrackEvent, Tunnel, WideBucket,
+    NextHop, Note, PrefixKey, Range, Reason, SnatAccount, SnatAddress, SnatBucket, SnatPeer,
+    SourceNat, Step, TrackEvent, Tunnel, WideBucket,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -194,6 +195,20 @@ pub trait Tables {
     fn count_out(&self, counter: u32, bytes: usize);
     /// Counts a packet that ended with a reason.
     fn count_reason(&self, reason: Reason, bytes: usize);
+    /// One of the [`SnatSetting`](gateway_common::SnatSetting)s.
+    fn snat(&self, setting: usize) -> u32;
+    /// A public address that instances share.
+    fn snat_address(&self, index: u32) -> Option<&SnatAddress>;
+    /// Four ports of such an address.
+    fn snat_ports(&self, place: u32) -> Option<&SnatBucket>;
+    /// What a tenant uses of a pool.
+    fn snat_account(&self, index: u32) -> Option<&SnatAccount>;
+    /// The tunnel towards the gateway that owns a share.
+    fn snat_share(&self, share: u32) -> Option<u32>;
+    /// When somebody outside was last sent to.
+    fn snat_peer(&self, peer: &SnatPeer) -> Option<u32>;
+    /// Remembers that somebody outside is sent to.
+    fn set_snat_peer(&self, peer: &SnatPeer, tick: u32);
     /// Notes a word for the step that goes on.
     fn note(&self, note: Note, word: u32);
     /// What the program before this step noted.

@@ -9,8 +9,8 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use gateway_common::{
-    Address, Backend, Instance, Interface, MAX_INTERFACES, NextHop, PrefixKey, Range, SourceNat,
-    Tunnel, map,
+    Address, Backend, Instance, Interface, MAX_INTERFACES, NextHop, PrefixKey, Range, SnatAddress,
+    SourceNat, Tunnel, map,
 };
 
 use crate::model::{Entries, Rules, Tables};
@@ -66,6 +66,12 @@ pub enum Write {
     Instance(u32, Instance),
     /// A reverse translation.
     SourceNat(u32, SourceNat),
+    /// An address that instances share, with timeouts in seconds.
+    SnatAddress(u32, SnatAddress),
+    /// Most public ports of an account; 0 is no limit.
+    SnatQuota(u32, u64),
+    /// The tunnel towards the gateway that owns a share.
+    SnatShare(u32, u64),
     /// Epoch of a ring slot that begins to be tracked, or 0.
     Epoch(u32, u32),
     /// A ring slot.
@@ -111,6 +117,9 @@ impl Write {
             Self::Backend(index, element) => set(&mut tables.backends, index, element),
             Self::Instance(index, element) => set(&mut tables.instances, index, element),
             Self::SourceNat(index, element) => set(&mut tables.source_nats, index, element),
+            Self::SnatAddress(index, element) => set(&mut tables.snat.addresses, index, element),
+            Self::SnatQuota(index, element) => set(&mut tables.snat.quotas, index, element),
+            Self::SnatShare(index, element) => set(&mut tables.snat.shares, index, element),
             Self::Epoch(index, element) => set(&mut tables.epochs, index, element),
             Self::Ring(index, element) => set(&mut tables.ring, index, element),
             Self::Filter(index, element) => set(&mut tables.filter, index, element),
@@ -167,9 +176,18 @@ pub fn diff(now: &Tables, wanted: &Tables) -> Vec<Write> {
     };
     let fresh = ranges(wanted, now).into_iter();
     out.extend(fresh.map(|(bits, range)| Write::InsertRange(bits, range)));
+    list(out, &now.snat.shares, &wanted.snat.shares, Write::SnatShare);
+    list(out, &now.snat.quotas, &wanted.snat.quotas, Write::SnatQuota);
     // Records that something points to already change in place; those that go are
     // emptied last, when nothing points to them any more.
     let mut gone = Vec::new();
+    records(
+        out,
+        &mut gone,
+        &now.snat.addresses,
+        &wanted.snat.addresses,
+        Write::SnatAddress,
+    );
     records(
         out,
         &mut gone,

@@ -1,6 +1,8 @@
 //! Prometheus metrics, all of them made from a [`Status`]: the two can never
 //! tell different stories. OpenMetrics text, names and units by its conventions.
 
+mod snat;
+
 use std::fmt;
 
 use prometheus_client::{
@@ -44,6 +46,7 @@ impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut Out(&mut encoder);
         self.traffic(out)?;
+        self.snat(out)?;
         self.reasons(out)?;
         self.challenges(out)?;
         self.surroundings(out)?;

@@ -4,12 +4,14 @@
 //! [`Status`] is built from what the agent knows at one moment; that is pure.
 
 mod moment;
+mod snat;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 pub use moment::{Moment, interface_names, role};
+pub use snat::{SnatAddress, SnatPool, SnatPorts, SnatTenant};
 
 use crate::{
     config::{Mac, Protocol},
@@ -46,6 +48,9 @@ pub struct Status {
     /// VPCs, in the order of the topology. (Agents before ABI 3 do not tell.)
     #[serde(default)]
     pub vpcs: Vec<Vpc>,
+    /// SNAT pools, in the order of the topology.
+    #[serde(default)]
+    pub snat: Vec<SnatPool>,
     /// The node's interfaces, in the order of the topology.
     pub interfaces: Vec<Interface>,
     /// Next hops to the public network.

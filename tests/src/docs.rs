@@ -9,7 +9,7 @@ use std::{
 
 use gateway_common::{Outcome, Reason};
 
-use crate::bench;
+use crate::{bench, conversation::conformance};
 
 /// A page: where it lies in the checkout, and its text.
 #[derive(Clone, Debug)]
@@ -21,10 +21,14 @@ pub struct Page {
 
 /// All pages.
 pub fn pages() -> Vec<Page> {
-    let mut pages = vec![Page {
-        path: "docs/drop-reasons.md",
-        text: drop_reasons().expect("writing to a string does not fail"),
-    }];
+    let page = |path, text: Result<String, fmt::Error>| Page {
+        path,
+        text: text.expect("writing to a string does not fail"),
+    };
+    let mut pages = vec![
+        page("docs/drop-reasons.md", drop_reasons()),
+        page("docs/nat-conformance.md", conformance::page()),
+    ];
     let benchmarks = bench::document::page().expect("docs/benchmarks/ holds reports of benches");
     pages.extend(benchmarks.map(|text| Page {
         path: "docs/benchmarks.md",

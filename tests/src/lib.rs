@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod capture;
 pub mod cases;
+pub mod conversation;
 pub mod docs;
 pub mod fuzz;
 pub mod harness;

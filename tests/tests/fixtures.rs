@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gateway_tests::{
     bench::program,
     cases::{self, site::Site},
+    conversation::{self, Conversation},
     fuzz::{self, Rig},
     harness::{self, Kernel},
     tracking::{World, flood, property, scenarios},
@@ -54,6 +55,11 @@ fn trials(kernel: &Shared, skip: bool) -> Vec<Trial> {
         let check = move |kernel: &mut Kernel| Ok(harness::check(&case, kernel.go_to(case.site))?);
         trial(kernel, &name, check)
     });
+    let world: Arc<Mutex<Option<(tempfile::TempDir, conversation::World)>>> = Arc::default();
+    let talks = conversation::all().into_iter().map(|talk| {
+        let world = Arc::clone(&world);
+        trial(kernel, talk.name, move |_| have(&world, talk))
+    });
     let any_frame = trial(kernel, "any_frame_does_as_the_model_says", |_| {
         any_frame_does_as_the_model_says()
     });
@@ -77,6 +83,7 @@ fn trials(kernel: &Shared, skip: bool) -> Vec<Trial> {
     let others = others.into_iter();
     cases
         .map(|trial| trial.with_ignored_flag(skip))
+        .chain(talks.map(|trial| trial.with_ignored_flag(skip)))
         .chain(others.map(|trial| trial.with_ignored_flag(skip)))
         .collect()
 }
@@ -118,6 +125,27 @@ fn tracking(kernel: &Shared) -> Vec<Trial> {
         |mut world, _, _| flood::of_whole_connections(&mut world),
     );
     trials
+}
+
+/// Has a conversation with gateways that all conversations share: loading takes longer
+/// than talking.
+fn have(
+    world: &Mutex<Option<(tempfile::TempDir, conversation::World)>>,
+    talk: Conversation,
+) -> Result<(), Failed> {
+    let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+    if world.is_none() {
+        let load = || {
+            let object = std::fs::read(harness::object_path())?;
+            let pins = tempfile::tempdir()?;
+            let world = conversation::World::in_kernel(&object, pins.path())?;
+            anyhow::Ok((pins, world))
+        };
+        *world = Some(load().map_err(|error| format!("{error:#}"))?);
+    }
+    let (_, world) = world.as_mut().ok_or("just made")?;
+    world.start_over()?;
+    Ok((talk.run)(world)?)
 }
 
 /// A trial that has the kernel runner to itself.

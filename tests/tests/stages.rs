@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use gateway_common::Reason;
 use gateway_tests::{
     cases::{self, UNREACHABLE},
+    conversation,
     fuzz::{self, Rig, Setting},
     harness::{self, Host},
     tracking::{self, World, property::play},
@@ -41,6 +42,11 @@ fn main() {
         "host::tracking::no_flow_changes_backend_unless_that_died",
         no_flow_changes_backend_unless_that_died,
     ));
+    trials.extend(conversation::all().into_iter().map(|talk| {
+        Trial::test(format!("host::{}", talk.name), move || {
+            Ok((talk.run)(&mut conversation::World::on_host())?)
+        })
+    }));
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -48,7 +54,12 @@ fn main() {
 fn every_reason_is_reached() -> Result<(), Failed> {
     let cases = cases::all();
     let steps = cases.iter().flat_map(|case| &case.steps);
-    let reached: BTreeSet<Reason> = steps.filter_map(|step| step.expect.reason()).collect();
+    let mut reached: BTreeSet<Reason> = steps.filter_map(|step| step.expect.reason()).collect();
+    for talk in conversation::all() {
+        let mut world = conversation::World::on_host();
+        (talk.run)(&mut world)?;
+        reached.extend(world.reached());
+    }
     let listed: BTreeSet<Reason> = UNREACHABLE.iter().map(|&(reason, _)| reason).collect();
     let all: BTreeSet<Reason> = Reason::ALL.iter().copied().collect();
     let explained: BTreeSet<Reason> = reached.union(&listed).copied().collect();
@@ -63,12 +74,11 @@ fn every_reason_is_reached() -> Result<(), Failed> {
 /// A name finds one case.
 fn names_are_unique() -> Result<(), Failed> {
     let mut seen = BTreeSet::new();
-    match cases::all()
-        .into_iter()
-        .find(|case| !seen.insert(case.name.clone()))
-    {
+    let cases = cases::all().into_iter().map(|case| case.name);
+    let talks = conversation::all().into_iter().map(|talk| talk.name.into());
+    match cases.chain(talks).find(|name| !seen.insert(name.clone())) {
         None => Ok(()),
-        Some(case) => Err(format!("two cases are called {}", case.name).into()),
+        Some(name) => Err(format!("two cases are called {name}").into()),
     }
 }
 

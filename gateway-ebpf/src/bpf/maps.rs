@@ -13,8 +13,9 @@ use aya_ebpf::{
 use gateway_common::{
     ALL_UPLINK_SLOTS, Backend, Begun, Bucket, Clock, Config, Counter, ErrorLimit, FILTER_WORDS,
     FlowKey, Guard, GuardState, HINTS as HINT_BITS, Instance, Interface, Limiter, MAX_INTERFACES,
-    MAX_PORTS, Meter, Moved, NextHop, Note, PrefixKey, Range, Reason, ReasonCount, SourceNat, Step,
-    TrackEvent, Tunnel, WideBucket,
+    MAX_PORTS, Meter, Moved, NextHop, Note, PrefixKey, Range, Reason, ReasonCount, SNAT_MAX_SHARES,
+    SnatAccount, SnatAddress, SnatBucket, SnatPeer, SourceNat, Step, TrackEvent, Tunnel,
+    WideBucket,
 };
 use gateway_ebpf::{
     packet::{GuardWords, Tables},
@@ -47,6 +48,16 @@ static REVERSE: Array<Bucket> = Array::with_max_entries(1, SHARED);
 static SOURCE_NATS: Array<SourceNat> = Array::with_max_entries(1, SHARED);
 #[map]
 static UPLINKS: Array<NextHop> = Array::with_max_entries(ALL_UPLINK_SLOTS, SHARED);
+#[map]
+static SNAT_ADDRESSES: Array<SnatAddress> = Array::with_max_entries(1, SHARED);
+#[map]
+static SNAT_PORTS: Array<SnatBucket> = Array::with_max_entries(1, SHARED);
+#[map]
+static SNAT_ACCOUNTS: Array<SnatAccount> = Array::with_max_entries(1, SHARED);
+#[map]
+static SNAT_SHARES: Array<u64> = Array::with_max_entries(SNAT_MAX_SHARES, SHARED);
+#[map]
+static SNAT_PEERS: LruHashMap<SnatPeer, u32> = LruHashMap::with_max_entries(1, 0);
 #[map]
 static INTERFACES: Array<Interface> = Array::with_max_entries(MAX_INTERFACES, SHARED);
 #[map]
@@ -114,7 +125,8 @@ static CONFIG: Config = Config {
     meters_mask: 0,
     mss: 0,
     only_port: 0,
-    reserved: [0; 5],
+    snat: [0; 4],
+    reserved: 0,
 };
 
 /// All maps of the program.
@@ -427,6 +439,43 @@ impl Tables for Maps {
                 (*count).bytes += bytes as u64;
             }
         }
+    }
+
+    #[inline(always)]
+    fn snat(&self, setting: usize) -> u32 {
+        config!(snat[setting])
+    }
+
+    #[inline(always)]
+    fn snat_address(&self, index: u32) -> Option<&SnatAddress> {
+        SNAT_ADDRESSES.get(index)
+    }
+
+    #[inline(always)]
+    fn snat_ports(&self, place: u32) -> Option<&SnatBucket> {
+        SNAT_PORTS.get(place)
+    }
+
+    #[inline(always)]
+    fn snat_account(&self, index: u32) -> Option<&SnatAccount> {
+        SNAT_ACCOUNTS.get(index)
+    }
+
+    #[inline(always)]
+    fn snat_share(&self, share: u32) -> Option<u32> {
+        SNAT_SHARES.get(share).map(|tunnel| *tunnel as u32)
+    }
+
+    #[inline(always)]
+    fn snat_peer(&self, peer: &SnatPeer) -> Option<u32> {
+        // SAFETY: the value is copied at once; an update may tear nothing, it is a word.
+        unsafe { SNAT_PEERS.get(peer) }.copied()
+    }
+
+    #[inline(always)]
+    fn set_snat_peer(&self, peer: &SnatPeer, tick: u32) {
+        // Without memory for it the peer's answers are filtered until it is sent to again.
+        let _ = SNAT_PEERS.insert(peer, tick, 0);
     }
 
     #[inline(always)]

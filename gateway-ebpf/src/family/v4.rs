@@ -28,6 +28,7 @@ impl Family for V4 {
     const ECHO_REPLY: u8 = Icmp::ECHO_REPLY;
     const ICMP_COVERS_ADDRESSES: bool = false;
     const ICMP_FINDS_NEIGHBOURS: bool = false;
+    const IS_SHARED: bool = true;
     const UPLINKS: u32 = 0;
 
     #[inline(always)]

@@ -35,6 +35,7 @@ impl Family for V6 {
     const ECHO_REPLY: u8 = Icmp::V6_ECHO_REPLY;
     const ICMP_COVERS_ADDRESSES: bool = true;
     const ICMP_FINDS_NEIGHBOURS: bool = true;
+    const IS_SHARED: bool = false;
     const UPLINKS: u32 = UPLINK_SLOTS;
 
     #[inline(always)]

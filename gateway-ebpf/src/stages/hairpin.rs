@@ -4,7 +4,7 @@
 //! is looked up as for a packet from the world. So who is asked sees the same source
 //! as if another gateway stood between, and its answer takes the same way back.
 
-use gateway_common::{Backend, FILTER_WORDS, SourceNat, Tunnel};
+use gateway_common::{FILTER_WORDS, Tunnel};
 
 use super::{
     parse::Flow,
@@ -35,31 +35,27 @@ pub fn place<F: Family>(address: F::Address) -> (u32, u32) {
 /// The flow as its destination will see it, and as the world would: the hash over it
 /// chooses the same backend.
 #[inline(always)]
-pub fn seen_from_outside<F: Family>(flow: &Flow<F>, nat: &SourceNat) -> Flow<F> {
+pub fn seen_from_outside<F: Family>(flow: &Flow<F>, from: &Rewrite<'_>) -> Flow<F> {
     let mut seen = *flow;
-    seen.source = F::address(&nat.address);
-    if nat.flags & Backend::FLAG_KEEP_PORT == 0 {
-        seen.ports = seen.ports & 0xffff_0000 | nat.port as u32;
+    seen.source = F::address(from.address);
+    // The port may be an identifier.
+    if !from.keep_port && flow.protocol != F::ICMP {
+        seen.ports = seen.ports & 0xffff_0000 | from.port as u32;
     }
     seen
 }
 
 /// Translates both ends, takes one hop off (it is one router that they pass), and sends
-/// the frame to the backend's host, rewritten in place.
+/// the frame on, rewritten in place.
 #[inline(always)]
 pub fn send<O: Outer, F: Family, P: Packet>(
     packet: &mut P,
-    tunnel: &Tunnel,
-    (nat, backend): (&SourceNat, &Backend),
+    (tunnel, inside): (&Tunnel, Inside<'_>),
+    (from, to): (Rewrite<'_>, Rewrite<'_>),
     outer: &Opened<O>,
     flow: &Flow<F>,
 ) -> Result<(), gateway_common::Reason> {
-    rewrite::apply(packet, O::INNER_IP, flow, Rewrite::from(nat))?;
-    let to = Rewrite::to(backend).at_the_same_hop();
-    rewrite::apply(packet, O::INNER_IP, flow, to)?;
-    let inside = Inside {
-        macs: &backend.macs,
-        vni: backend.vni,
-    };
+    rewrite::apply(packet, O::INNER_IP, flow, from)?;
+    rewrite::apply(packet, O::INNER_IP, flow, to.at_the_same_hop())?;
     vxlan::rewrap::<O, F, P>(packet, tunnel, inside, flow, outer.source_port)
 }

@@ -69,6 +69,23 @@ pub fn quote<F: Errors, P: Packet>(
     Ok(quote)
 }
 
+/// Identifier of the echo message of type `kind` that the error at `at` quotes.
+#[inline(always)]
+pub fn quoted_echo<F: Errors, P: Packet>(
+    packet: &P,
+    at: usize,
+    flow: &Flow<F>,
+    quote: &Flow<F>,
+    kind: u8,
+) -> Result<u16, Reason> {
+    let l4 = packet.settled(at + flow.l4() + Icmp::LEN + quote.l4());
+    let icmp = packet.view::<Icmp>(l4).ok_or(Reason::IcmpQuote)?;
+    match icmp.kind == kind && icmp.code == 0 {
+        true => Ok(icmp.id),
+        false => Err(Reason::IcmpQuote),
+    }
+}
+
 /// Why an error about this flow goes nowhere: nothing listens there, or the quoted
 /// fragment does not tell the ports.
 #[inline(always)]
@@ -101,7 +118,7 @@ pub fn rewrite<F: Errors, P: Packet>(
         true => {
             let end = at + flow.length as usize;
             let l4 = packet.settled(quote_at + quote.l4());
-            rewrite_l4(packet, l4, end, quote, side, &to)?
+            rewrite_l4(packet, l4, end, quote, side, &to)
         }
         false => L4Change::default(),
     };
@@ -127,7 +144,9 @@ struct L4Change {
     checksum: u16,
 }
 
-/// Rewrites the quoted layer 4 at `l4`, of which the error has the bytes before `end`.
+/// Rewrites the quoted layer 4 at `l4`, of which the error has the bytes before `end`:
+/// the ports for sure, since [`quote`] saw them. (Were their absence an error here, LLVM
+/// would compute with what is in the result's registers then, and the verifier refuse.)
 #[inline(always)]
 fn rewrite_l4<F: Errors, P: Packet>(
     packet: &mut P,
@@ -136,11 +155,13 @@ fn rewrite_l4<F: Errors, P: Packet>(
     quote: &Flow<F>,
     side: Side,
     to: &Rewrite<'_>,
-) -> Result<L4Change, Reason> {
+) -> L4Change {
     let mut change = L4Change::default();
     let has_ports = quote.protocol == Ipv4::TCP || quote.protocol == Ipv4::UDP;
-    if has_ports && !to.keep_port {
-        let udp = packet.need_mut::<Udp>(l4)?;
+    if has_ports
+        && !to.keep_port
+        && let Some(udp) = packet.view_mut::<Udp>(l4)
+    {
         let old = match side {
             Side::Source => udp.source,
             Side::Destination => udp.destination,
@@ -151,16 +172,22 @@ fn rewrite_l4<F: Errors, P: Packet>(
         }
         change.ports = checksum::delta(&[old], &[to.port]);
     }
-    let is_icmp_v6 = F::ICMP_COVERS_ADDRESSES && quote.protocol == F::ICMP;
+    // Identifiers are translated only where addresses are shared.
+    let is_echo = F::IS_SHARED && quote.protocol == F::ICMP && !to.keep_port;
+    if is_echo && let Some(icmp) = packet.view_mut::<Icmp>(l4) {
+        change.ports = checksum::delta(&[icmp.id], &[to.port]);
+        icmp.id = to.port;
+    }
+    let has_icmp_sum = is_echo || F::ICMP_COVERS_ADDRESSES && quote.protocol == F::ICMP;
     let at = match quote.protocol {
         Ipv4::TCP => l4 + core::mem::offset_of!(Tcp, checksum),
         Ipv4::UDP => l4 + core::mem::offset_of!(Udp, checksum),
-        _ if is_icmp_v6 => l4 + core::mem::offset_of!(Icmp, checksum),
+        _ if has_icmp_sum => l4 + core::mem::offset_of!(Icmp, checksum),
         // Other protocols keep their sums.
-        _ => return Ok(change),
+        _ => return change,
     };
     if at + size_of::<U16>() > end {
-        return Ok(change);
+        return change;
     }
     let at = packet.settled(at);
     if let Some(sum) = packet.view_mut::<U16>(at) {
@@ -172,5 +199,5 @@ fn rewrite_l4<F: Errors, P: Packet>(
         sum.set(new);
         change.checksum = checksum::delta(&[old], &[new]);
     }
-    Ok(change)
+    change
 }

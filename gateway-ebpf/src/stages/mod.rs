@@ -15,6 +15,7 @@ pub mod parse;
 pub mod refuse;
 pub mod reverse;
 pub mod rewrite;
+pub mod snat;
 pub mod source;
 pub mod track;
 pub mod tunnel;

@@ -3,8 +3,27 @@
 
 use gateway_common::{Backend, Instance, Reason, Reference, ReverseKey, SourceNat};
 
-use super::{parse::Flow, source::Sender};
+use super::{parse::Flow, rewrite::Rewrite, source::Sender};
 use crate::{bucket, family::Family, packet::Tables};
+
+/// What an instance's flow is for the world.
+#[derive(Clone, Copy)]
+pub struct Identity<'t> {
+    /// What its packets become.
+    pub rewrite: Rewrite<'t>,
+    /// Index into `COUNTERS`.
+    pub counter: u32,
+}
+
+impl<'t> From<&'t SourceNat> for Identity<'t> {
+    #[inline(always)]
+    fn from(nat: &'t SourceNat) -> Self {
+        Self {
+            rewrite: Rewrite::from(nat),
+            counter: nat.counter,
+        }
+    }
+}
 
 /// The reverse translation of what an instance sends.
 #[inline(always)]

@@ -20,7 +20,7 @@ pub struct Rewrite<'t> {
     pub side: Side,
     /// The new address.
     pub address: &'t Address,
-    /// The new port as it lies in the packet.
+    /// The new port, or echo identifier, as it lies in the packet.
     pub port: u16,
     /// Whether the old port stays instead. With an `Option` LLVM leaves the port's
     /// register unset where there is none, and the verifier of 6.1, which does not
@@ -28,7 +28,7 @@ pub struct Rewrite<'t> {
     pub keep_port: bool,
     /// What address and TTL add to the IPv4 header checksum.
     pub l3_delta: u16,
-    /// What address and port add to the checksum of TCP or UDP.
+    /// What address and port add to layer 4's checksum.
     pub l4_delta: u16,
 }
 
@@ -100,9 +100,12 @@ pub fn apply<F: Family, P: Packet>(
                 (_, true) => {}
             }
         }
-        protocol if F::ICMP_COVERS_ADDRESSES && protocol == F::ICMP => {
+        protocol if protocol == F::ICMP && (F::ICMP_COVERS_ADDRESSES || !to.keep_port) => {
             let icmp = packet.need_mut::<Icmp>(l4)?;
             icmp.checksum = checksum::update(icmp.checksum, to.l4_delta);
+            if !to.keep_port {
+                icmp.id = to.port;
+            }
         }
         // Other protocols keep their sums.
         _ => {}

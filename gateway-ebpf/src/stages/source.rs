@@ -68,6 +68,15 @@ fn checked<'t, O: Outer, T: Tables>(
     })
 }
 
+/// Checks that a packet that was handed over comes from a gateway of this site.
+#[inline(always)]
+pub fn gateway<O: Outer, T: Tables>(tables: &T, outer: &Opened<O>) -> Result<(), Reason> {
+    match O::Family::inner(tables, outer.vni, outer.source) {
+        Some(found) if found.kind() == Reference::GATEWAY => Ok(()),
+        _ => Err(Reason::HandedOverByStranger),
+    }
+}
+
 /// Tells a VNI that no VPC has from a source that its VPC does not have. Every VNI has
 /// an entry for address 0, whatever families its subnets are of.
 #[inline(always)]

@@ -60,6 +60,11 @@ pub(super) fn summary(before: &Topology, after: &Topology) -> String {
             before.floating_ips.len(),
             after.floating_ips.len(),
         ),
+        (
+            "SNAT pools",
+            before.snat.pools.len(),
+            after.snat.pools.len(),
+        ),
     ];
     let changed: Vec<_> = counts
         .into_iter()

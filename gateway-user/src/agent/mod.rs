@@ -36,8 +36,8 @@ use crate::{
 /// How often flows that are on their way to another backend are looked at.
 const OBSERVE: Duration = Duration::from_secs(1);
 
-/// What failed is tried again this often, and announcements that somebody else
-/// removed are put back.
+/// What failed is tried again this often, announcements that somebody else removed are
+/// put back, and expired ports of egress NAT are freed.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// How long a starting agent waits for the MACs of its next hops. An agent that
@@ -180,7 +180,11 @@ impl Agent<'_> {
                         told(self.node.settle(&known));
                         continue;
                     }
-                    _ = retry.tick() => {}
+                    _ = retry.tick() => {
+                        if let Err(error) = self.node.sweep() {
+                            log::warn!("ports of SNAT are not looked through: {error:#}");
+                        }
+                    }
                     () = stop.requested() => return,
                 }
                 break;

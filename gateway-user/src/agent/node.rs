@@ -154,6 +154,15 @@ impl Node {
         }
     }
 
+    /// Looks through the ports of egress NAT: frees what is over, counts the rest.
+    pub(super) fn sweep(&self) -> Result<()> {
+        let state = &mut *self.lock();
+        match &mut state.datapath {
+            Some(datapath) => datapath.sweep(&state.tables),
+            None => Ok(()),
+        }
+    }
+
     /// Takes over another topology. Nothing has changed if that fails before the
     /// kernel was touched.
     pub(super) fn reload(&self, topology: Topology, reach: &Reachability) -> Result<()> {
@@ -476,6 +485,7 @@ impl Source for Node {
             tables: &state.tables,
             counters: &counters,
             routed: &state.routed(datapath)?,
+            snat: &datapath.snat_usage(),
             reasons: &reasons,
             challenging: &challenging,
             attached: &attached.collect::<Vec<_>>(),

@@ -132,6 +132,7 @@ mod tests {
             guard: Default::default(),
             floating_ips: vec![],
             drain: crate::config::Drain::default(),
+            snat: Default::default(),
         }
     }
 

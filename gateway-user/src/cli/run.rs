@@ -224,6 +224,7 @@ mod tests {
             guard: Default::default(),
             floating_ips: vec![],
             drain: config::Drain::default(),
+            snat: Default::default(),
         }
     }
 

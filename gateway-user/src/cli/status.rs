@@ -65,6 +65,7 @@ fn render(status: &Status) -> String {
         services(status),
         floating_ips(status),
         vpcs(status),
+        snat(status),
         interfaces(status),
         next_hops(status),
         reasons(status),
@@ -168,6 +169,44 @@ fn vpcs(status: &Status) -> Table {
     for vpc in status.vpcs.iter().filter(|vpc| used(vpc.routed)) {
         let name = format!("{} {}", vpc.name, vpc.vni);
         table.row(PLAIN, traffic_row(name, String::new(), vpc.routed));
+    }
+    table
+}
+
+/// Ports of egress NAT.
+fn snat(status: &Status) -> Table {
+    let mut table = Table::numbers(["SNAT", "", "USED", "RESTING", "FREE", "DROPPED"]);
+    for pool in &status.snat {
+        for address in &pool.addresses {
+            for (at, ports) in address.ports.iter().enumerate() {
+                let name = match at {
+                    0 => format!("{} {}", pool.name, address.ip),
+                    _ => String::new(),
+                };
+                let [used, resting, free] = [ports.used, ports.resting, ports.free].map(count);
+                let style = if ports.is_high() { BAD } else { PLAIN };
+                let protocol = ports.protocol.clone();
+                table.row(style, [name, protocol, used, resting, free, String::new()]);
+            }
+        }
+        for tenant in &pool.tenants {
+            let dropped = tenant.exhausted + tenant.over_quota;
+            let style = if dropped > 0 { BAD } else { DIM };
+            let of = match tenant.quota {
+                Some(quota) => format!("of {}", count(quota.into())),
+                None => String::new(),
+            };
+            let name = format!("  {}", tenant.vpc);
+            let row = [
+                name,
+                String::new(),
+                count(tenant.used),
+                of,
+                String::new(),
+                count(dropped),
+            ];
+            table.row(style, row);
+        }
     }
     table
 }
@@ -348,6 +387,7 @@ mod tests {
         assert!(line("backends changed").contains("orders"));
         assert!(line("shop/haproxy-2").contains("75.0%"));
         assert!(line("public network").contains("02:00:00:00:00:09  reachable"));
+        assert!(line("out 203.0.113.40").contains("12.0k"));
         assert!(line("host-b").contains("no route"));
         assert!(line("no_reverse").contains("dropped"));
         assert!(

@@ -13,10 +13,11 @@ use super::{
     lists::AllLists,
     number::Number,
     problem::Problems,
-    read::{At, Optional},
+    read::{At, Maybe, Optional},
     scalar::{Interface, MacAddress, Secret},
+    snat::*,
     topology::*,
-    validate::Names,
+    validate::{Names, owners},
 };
 
 /// Builds the topology; `None` if a value is missing, which validation has reported.
@@ -100,6 +101,7 @@ pub(super) fn build(document: &Document, lists: AllLists) -> Option<Topology> {
             })
             .collect::<Option<_>>()?,
         drain: drain(document)?,
+        snat: snat(document, &names, silent)?,
     })
 }
 
@@ -113,6 +115,72 @@ fn drain(document: &Document) -> Option<Drain> {
         idle: given.idle.or_default(|| Time(default.idle))?.0,
         max: given.max.or_default(|| Time(default.max))?.0,
         flows: given.flows.or_default(|| Number(default.flows))?.0,
+    })
+}
+
+fn snat(document: &Document, names: &Names<'_>, silent: &mut Problems) -> Option<Snat> {
+    let pools = document.snat.entries();
+    if pools.is_empty() {
+        return Some(Snat::default());
+    }
+    Some(Snat {
+        pools: pools
+            .iter()
+            .map(|pool| snat_pool(pool, names, silent))
+            .collect::<Option<_>>()?,
+        shares: owners(document),
+        handover_vni: document
+            .handover_vni
+            .or_default(|| Number(DEFAULT_HANDOVER_VNI))?
+            .0,
+    })
+}
+
+fn snat_pool(
+    pool: &At<document::SnatPool>,
+    names: &Names<'_>,
+    silent: &mut Problems,
+) -> Option<SnatPool> {
+    let vpcs = (pool.vpc.as_ref()?.value.0.iter())
+        .map(|name| names.vpc(&Some(name.clone()), silent))
+        .collect::<Option<Vec<_>>>()?;
+    let range = |name| {
+        let vpc = *vpcs.first()?;
+        let subnet = names.subnet(vpc, name, silent)?;
+        let subnet = &names.vpcs()[vpc].subnets.entries()[subnet];
+        Some(subnet.cidr.as_ref()?.0)
+    };
+    let v4 = |ip: &At<Address>| match ip.0 {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(_) => None,
+    };
+    let subnets = pool.subnets.entries().iter().map(range);
+    let subnets = subnets.collect::<Option<_>>()?;
+    let given = pool.timeouts.given();
+    let time = |key: fn(&document::SnatTimeouts) -> &Maybe<Time>, default| {
+        let given = given.and_then(|timeouts| key(timeouts).given());
+        given.map_or(default, |time| time.0 as u32)
+    };
+    let default = SnatTimeouts::DEFAULT;
+    let timeouts = SnatTimeouts {
+        udp: time(|t| &t.udp, default.udp),
+        icmp: time(|t| &t.icmp, default.icmp),
+        tcp_established: time(|t| &t.tcp_established, default.tcp_established),
+        tcp_transitory: time(|t| &t.tcp_transitory, default.tcp_transitory),
+        hold: time(|t| &t.hold, default.hold),
+    };
+    Some(SnatPool {
+        name: pool.name.as_ref()?.0.clone(),
+        subnets,
+        ips: pool.ips.entries().iter().map(v4).collect::<Option<_>>()?,
+        quota: pool.quota_ports.given().map(|quota| quota.0),
+        timeouts,
+        filtering: pool
+            .filtering
+            .given()
+            .map_or(Filtering::default(), |word| word.0),
+        refresh_inbound: pool.refresh.given().is_some_and(|refresh| refresh.inbound),
+        vpcs,
     })
 }
 

@@ -6,9 +6,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
     problem::Problems,
-    read::Read,
+    read::{Read, listed, similar},
     scalar::{Scalar, Wrong, scalar_schemas, wrong},
-    topology,
+    snat, topology,
     tree::{Node, Value},
 };
 
@@ -84,7 +84,67 @@ impl Scalar for Affinity {
     }
 }
 
-scalar_schemas! { Time Affinity }
+/// One word of a few.
+fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Wrong> {
+    if let Some((_, meant)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*meant);
+    }
+    let names = || words.iter().map(|(word, _)| *word);
+    let hint = match similar(text, names()) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("choose from {}", listed(names())),
+    };
+    wrong(format!("`{text}` is none of the words here"), hint)
+}
+
+/// Whose packets a mapping lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FilteringName(pub(super) snat::Filtering);
+
+impl Scalar for FilteringName {
+    const EXAMPLE: &'static str = "endpoint_independent";
+    const NAME: &'static str = "Filtering";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let words = [
+            ("endpoint_independent", snat::Filtering::EndpointIndependent),
+            ("address_dependent", snat::Filtering::AddressDependent),
+            (
+                "address_and_port_dependent",
+                snat::Filtering::AddressAndPortDependent,
+            ),
+        ];
+        one_of(text, &words).map(Self)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "enum": ["endpoint_independent", "address_dependent", "address_and_port_dependent"],
+        })
+    }
+}
+
+/// Whether packets of either direction keep a mapping alive, or outbound ones alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refresh {
+    pub(super) inbound: bool,
+}
+
+impl Scalar for Refresh {
+    const EXAMPLE: &'static str = "outbound";
+    const NAME: &'static str = "Refresh";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let inbound = one_of(text, &[("outbound", false), ("both", true)])?;
+        Ok(Self { inbound })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["outbound", "both"] })
+    }
+}
+
+scalar_schemas! { Time Affinity FilteringName Refresh }
 
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

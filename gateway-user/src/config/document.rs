@@ -8,9 +8,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
     address::{Address, Prefix},
-    choice::{Affinity, Switch, Time},
+    choice::{Affinity, FilteringName, Refresh, Switch, Time},
     list::{List, OneOrMore},
-    number::{Anything, ErrorRate, Flows, Mtu, Port, SegmentSize, Version, Vlan, Vni, Weight},
+    number::{
+        Anything, ErrorRate, Flows, Mtu, Port, Quota, SegmentSize, Share, Shares, Version, Vlan,
+        Vni, Weight,
+    },
     problem::Problems,
     read::{At, Maybe, Must, Read, record},
     scalar::{Interface, Listen, MacAddress, Name, Scalar, Secret},
@@ -62,6 +65,16 @@ record! {
         drain: Maybe<Drain>,
         /// What the public side lets in. If left out: everything.
         guard: Maybe<guard::Guard>,
+        /// Public addresses that instances without one share for what they send (egress
+        /// NAT).
+        snat: Maybe<List<SnatPool, 0>>,
+        /// Shares that the ports of such addresses are split into, one a gateway: a power
+        /// of two, 4 if left out. More than there are gateways leaves room for others;
+        /// changing it breaks every connection through SNAT.
+        snat_shares: Maybe<Shares>,
+        /// VXLAN network identifier with which gateways hand packets over to each other,
+        /// 16777215 if left out. No VPC may have it.
+        handover_vni: Maybe<Vni>,
         /// Read by the lab alone; gateways ignore it.
         #[expect(dead_code, reason = "accepted here, read by the lab")]
         lab: Maybe<Anything>,
@@ -77,6 +90,10 @@ record! {
         public: Must<PublicSide>,
         /// The side that faces the hosts. Its interfaces may be the public ones.
         underlay: Must<UnderlaySide>,
+        /// Which share of SNAT's ports it hands out, from 0. If left out: the first that
+        /// is left, in the order of the file. Say it before you remove a gateway from
+        /// the middle of the list.
+        snat_share: Maybe<Share>,
     }
 
     /// Where a gateway meets the public network.
@@ -203,6 +220,43 @@ record! {
         instance: Must<Name>,
         /// Its own limits and challenge.
         guard: Maybe<guard::ServiceGuard>,
+    }
+
+    /// Public addresses that instances share.
+    SnatPool = "an SNAT pool", "{ name: out, vpc: shop, ips: [203.0.113.40] }" {
+        /// Name.
+        name: Must<Name>,
+        /// Name of the VPC whose instances share the addresses, or a list of them.
+        vpc: Must<OneOrMore<Name>>,
+        /// Names of the subnets whose instances do. If left out: all of the VPC.
+        subnets: Maybe<List<Name, 1>>,
+        /// Public addresses. Each instance has one of them.
+        ips: Must<List<Address, 1>>,
+        /// Most public ports that each VPC may have on each gateway; no limit if left out.
+        quota_ports: Maybe<Quota>,
+        /// Who may send to a port that an instance sends from: endpoint_independent
+        /// (anybody, if left out), address_dependent or address_and_port_dependent
+        /// (only whom it has sent to). The latter two cost a hash lookup a packet.
+        filtering: Maybe<FilteringName>,
+        /// What keeps a UDP mapping alive: outbound packets (if left out), or both.
+        refresh: Maybe<Refresh>,
+        /// How long unused mappings live.
+        timeouts: Maybe<SnatTimeouts>,
+    }
+
+    /// How long unused mappings live.
+    SnatTimeouts = "timeouts", "{ udp: 5m, tcp_established: 3h }" {
+        /// UDP, 5m if left out (RFC 4787: 2m or more).
+        udp: Maybe<Time>,
+        /// Echo, 60s if left out (RFC 5508: 60s or more).
+        icmp: Maybe<Time>,
+        /// Established TCP, 124m if left out (RFC 5382: 124m or more).
+        tcp_established: Maybe<Time>,
+        /// TCP that opens or closes, 4m if left out (RFC 5382: 4m or more).
+        tcp_transitory: Maybe<Time>,
+        /// How long a freed port rests before another instance gets it, 2m if left out
+        /// (RFC 6888: 2m or more).
+        hold: Maybe<Time>,
     }
 
     /// A backend with its own port or share.

@@ -16,6 +16,7 @@ mod problem;
 mod read;
 mod render;
 mod scalar;
+mod snat;
 mod topology;
 mod tree;
 mod validate;
@@ -25,6 +26,7 @@ use std::{fs, path::Path};
 pub use guard::*;
 pub use problem::{Problem, Report, Severity};
 pub use render::pretty;
+pub use snat::*;
 pub use topology::*;
 
 use self::{

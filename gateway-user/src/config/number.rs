@@ -30,6 +30,12 @@ pub(super) type Mtu = Number<1, 0xffff>;
 pub(super) type ErrorRate = Number<0, 1_000_000>;
 /// Bytes of TCP in a packet.
 pub(super) type SegmentSize = Number<0, 0xffff>;
+/// Public ports of a tenant.
+pub(super) type Quota = Number<1, 10_000_000>;
+/// Shares of a port space.
+pub(super) type Shares = Number<1, { gateway_common::SNAT_MAX_SHARES }>;
+/// One of them.
+pub(super) type Share = Number<0, { gateway_common::SNAT_MAX_SHARES - 1 }>;
 /// The version of the format.
 pub(super) type Version = Number<1, 1>;
 

@@ -10,6 +10,8 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::Snat;
+
 /// A whole site: what every gateway of the group knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
@@ -43,6 +45,8 @@ pub struct Topology {
     pub drain: Drain,
     /// What the public side lets in.
     pub guard: super::Guard,
+    /// Egress NAT.
+    pub snat: Snat,
 }
 
 /// How flows leave a backend that should not have them any more. Times are seconds.

@@ -202,7 +202,7 @@ impl GuardMaps {
     }
 
     /// Jiffies now.
-    fn now(&self, ebpf: &mut Ebpf) -> Result<u64> {
+    pub(super) fn now(&self, ebpf: &mut Ebpf) -> Result<u64> {
         xdp(ebpf, Program::CLOCK.name(Underlay::V4))?
             .test_run(TestRunOptions {
                 // The shortest frame that the kernel takes.

@@ -15,18 +15,14 @@ mod logs;
 mod object;
 mod shared;
 mod sizes;
+mod snat;
 mod steps;
 mod table;
 mod verified;
 mod verify;
 mod wide;
 
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::{fmt, fs, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use aya::{
@@ -39,13 +35,14 @@ use aya::{
 };
 use gateway_common::{
     Backend, Bucket, Config, Counter, Instance, Interface, NextHop, Program, Reason, ReasonCount,
-    SourceNat, Step, Track, TrackEvent, Tunnel, Underlay, WideBucket, map,
+    SnatSetting, SourceNat, Step, Track, TrackEvent, Tunnel, Underlay, WideBucket, map,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub use guard::Challenging;
 use guard::GuardMaps;
-use lasting::Lasting;
+use jiffies::Ticks;
+use lasting::{Inheritance, Lasting};
 use left::Pins;
 pub use left::{Left, LeftRing};
 pub use links::{Attachment, Mode, Role};
@@ -53,6 +50,8 @@ pub use logs::Logs;
 pub use object::object;
 use shared::SharedArray;
 use sizes::Sizes;
+pub use snat::{AccountUse, AddressUse, Usage};
+use snat::{Snat, Stamp};
 use steps::Steps;
 use table::BucketTable;
 pub use verified::verified;
@@ -121,6 +120,7 @@ pub struct Datapath {
     routed: PerCpuArray<MapData, [u64; 4]>,
     reasons: PerCpuArray<MapData, [u64; 2]>,
     track_events: PerCpuArray<MapData, u64>,
+    snat: Snat,
 }
 
 impl Datapath {
@@ -128,7 +128,10 @@ impl Datapath {
     pub fn load(options: &Options<'_>, tables: &Tables) -> Result<Self> {
         let sizes = Sizes::of(tables);
         let pin_dir = links::directory(&options.pin_dir)?;
-        let mut ebpf = open(options.object, tables, &sizes, Some(&pin_dir))?;
+        let (stamp, ticks) = (Stamp::of(tables), Ticks::measure()?);
+        let mut left = Inheritance::find(Some(&pin_dir), tables.flows, &sizes.snat, stamp);
+        let mut ebpf = open(options.object, tables, &sizes, &left, ticks)?;
+        let lasting = Lasting::take(&mut ebpf, &left)?;
         let underlay = tables.underlay();
         let tagged = tables.config.tagged != 0;
         programs(&mut ebpf, underlay, tagged)?;
@@ -137,7 +140,9 @@ impl Datapath {
             ebpf: &mut ebpf,
             pins: &mut pins,
         };
+        let snat = Snat::new(maps, &sizes.snat, (&mut left, &lasting), stamp, ticks)?;
         let mut datapath = Self {
+            snat,
             addresses: BucketTable::new(shared(maps, map::ADDRESSES, sizes.addresses)?),
             endpoints: BucketTable::new(shared::<Bucket>(maps, map::ENDPOINTS, sizes.endpoints)?),
             instance_keys: BucketTable::new(shared(maps, map::INSTANCE_KEYS, sizes.instance_keys)?),
@@ -160,7 +165,7 @@ impl Datapath {
             reasons: PerCpuArray::try_from(take(&mut ebpf, map::REASONS)?)?,
             track_events: PerCpuArray::try_from(take(&mut ebpf, map::TRACK_EVENTS)?)?,
             steps: Steps::fill(&mut ebpf, underlay)?,
-            lasting: Lasting::take(&mut ebpf)?,
+            lasting,
             underlay,
             tagged,
             pins,
@@ -171,6 +176,9 @@ impl Datapath {
             attachments: Vec::new(),
         };
         datapath.apply(&diff(&Tables::default(), tables))?;
+        datapath.snat.carry();
+        let jiffies = datapath.guard.now(&mut datapath.ebpf)?;
+        datapath.snat.sweep(tables, jiffies, true);
         Ok(datapath)
     }
 
@@ -190,6 +198,9 @@ impl Datapath {
                 Write::Backend(index, value) => self.backends.set(index as usize, &value),
                 Write::Instance(index, value) => self.instances.set(index as usize, &value),
                 Write::SourceNat(index, value) => self.source_nats.set(index as usize, &value),
+                Write::SnatAddress(index, value) => self.snat.set_address(index, &value),
+                Write::SnatQuota(index, quota) => self.snat.set_quota(index, quota),
+                Write::SnatShare(share, tunnel) => self.snat.set_share(share, tunnel),
                 Write::Epoch(index, epoch) => {
                     self.tracks.set(index as usize, &Track::begin(epoch).0);
                 }
@@ -248,6 +259,7 @@ impl Datapath {
         self.config == tables.config
             && self.guard.fits(&tables.guard, tables.config.guard)
             && self.addresses.has_room_for(tables.addresses.len())
+            && self.snat.fits(tables)
             && lists.into_iter().all(|(has, needs)| needs <= has)
             && buckets
                 .into_iter()
@@ -281,10 +293,11 @@ impl Datapath {
 
     /// Removes pinned links of interfaces that this node does not have any more, and
     /// what earlier programs were pinned with. After all interfaces are attached.
-    pub fn drop_stale_links(&self) -> Result<Vec<String>> {
+    pub fn drop_stale_links(&mut self) -> Result<Vec<String>> {
         let dropped = links::drop_stale(&self.pin_dir, &self.attachments)?;
         self.steps.drop_stale(&self.pin_dir)?;
         self.pins.drop_stale(&self.pin_dir)?;
+        self.snat.carry_rest();
         Ok(dropped)
     }
 
@@ -345,6 +358,27 @@ impl Datapath {
     /// Which challenges are on, by index of the guard.
     pub fn challenging(&mut self) -> Result<Vec<Challenging>> {
         self.guard.challenging(&mut self.ebpf)
+    }
+
+    /// Frees expired mappings of egress NAT and those of instances that `tables`, the
+    /// ones applied last, do not have any more.
+    pub fn sweep(&mut self, tables: &Tables) -> Result<()> {
+        if !tables.snat.is_empty() {
+            let jiffies = self.guard.now(&mut self.ebpf)?;
+            self.snat.sweep(tables, jiffies, false);
+        }
+        Ok(())
+    }
+
+    /// Lets every mapping of egress NAT grow older by so much, as if nothing had been
+    /// sent meanwhile. For tests, which cannot wait for hours.
+    pub fn lapse(&mut self, seconds: u32) {
+        self.snat.lapse(seconds);
+    }
+
+    /// What of egress NAT is in use.
+    pub fn snat_usage(&self) -> Usage {
+        self.snat.usage()
     }
 
     /// What the programs log, to be forwarded by the agent. Once per load.
@@ -414,7 +448,15 @@ fn shared<T: FromBytes + IntoBytes + Immutable>(
 
 /// Makes the object's maps, in the sizes and with the configuration for `tables`; those
 /// that last are taken from where they are pinned.
-fn open(object: &[u8], tables: &Tables, sizes: &Sizes, pin_dir: Option<&Path>) -> Result<Ebpf> {
+fn open(
+    object: &[u8],
+    tables: &Tables,
+    sizes: &Sizes,
+    left: &Inheritance,
+    ticks: Ticks,
+) -> Result<Ebpf> {
+    let mut snat = tables.config.snat;
+    snat[SnatSetting::TICK_SHIFT] = ticks.shift;
     let config = Config {
         endpoints_mask: sizes.endpoints - 1,
         instances_mask: sizes.instance_keys - 1,
@@ -423,6 +465,7 @@ fn open(object: &[u8], tables: &Tables, sizes: &Sizes, pin_dir: Option<&Path>) -
         errors: jiffies::error_limit(tables.config.errors)?,
         guarded_mask: sizes.guarded - 1,
         meters_mask: sizes.guard.meters - 1,
+        snat,
         ..tables.config
     };
     let mut loader = EbpfLoader::new();
@@ -430,7 +473,7 @@ fn open(object: &[u8], tables: &Tables, sizes: &Sizes, pin_dir: Option<&Path>) -
     for (name, entries) in sizes.by_name().into_iter().chain(sizes.guard.by_name()) {
         loader.map_max_entries(name, entries);
     }
-    Lasting::prepare(&mut loader, pin_dir, tables.flows);
+    left.prepare(&mut loader);
     loader.load(object).context(
         "the kernel refused the maps of the XDP object: the agent needs CAP_BPF and \
          CAP_NET_ADMIN (run as root) and a kernel with BPF",

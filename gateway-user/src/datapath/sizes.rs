@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gateway_common::{Bucket, WideBucket, map};
 
 use super::{
-    guard,
+    guard, snat,
     table::{self, Layout},
 };
 use crate::model::Tables;
@@ -25,6 +25,7 @@ pub(super) struct Sizes {
     pub(super) source_nats: u32,
     pub(super) ranges: u32,
     pub(super) networks: u32,
+    pub(super) snat: snat::Sizes,
 }
 
 impl Sizes {
@@ -52,10 +53,11 @@ impl Sizes {
             source_nats: list(tables.source_nats.len()),
             ranges: list(tables.ranges.len()),
             networks: list(tables.networks.len()),
+            snat: snat::Sizes::of(tables),
         }
     }
 
-    pub(super) fn by_name(&self) -> [(&'static str, u32); 14] {
+    pub(super) fn by_name(&self) -> [(&'static str, u32); 15] {
         [
             (map::ADDRESSES, self.addresses),
             (map::ENDPOINTS, self.endpoints),
@@ -71,6 +73,7 @@ impl Sizes {
             (map::COUNTERS, self.backends),
             (map::INSIDE_RANGES, self.ranges),
             (map::ROUTED, self.networks),
+            (map::SNAT_ADDRESSES, self.snat.addresses),
         ]
     }
 }

@@ -49,6 +49,9 @@ impl Datapath {
         note(map::INTERFACES, array(&self.interfaces, &tables.interfaces));
         note(map::PUBLIC_FILTER, array(&self.filter, &tables.filter));
         note(map::INSIDE_RANGES, self.verify_ranges(&tables.ranges)?);
+        for (name, wrong) in self.snat.verify(tables) {
+            note(name, wrong);
+        }
         note(map::TRACKS, self.verify_epochs(&tables.epochs));
         note(
             map::GUARDED,

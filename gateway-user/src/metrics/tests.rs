@@ -18,6 +18,15 @@ fn samples_carry_labels_and_whole_numbers() {
         "lingyun_announced_prefixes{table=\"100\"} 2.0",
         "lingyun_table_update_seconds_total 0.5",
         "lingyun_ready 0.0",
+        "lingyun_snat_packets_total{pool=\"out\",ip=\"203.0.113.40\",direction=\"out\"} 99",
+        "lingyun_snat_ports{pool=\"out\",ip=\"203.0.113.40\",protocol=\"tcp\",state=\"used\"} \
+         12000.0",
+        "lingyun_snat_ports_high{pool=\"out\",ip=\"203.0.113.40\",protocol=\"tcp\"} 1.0",
+        "lingyun_snat_ports_high{pool=\"out\",ip=\"203.0.113.40\",protocol=\"udp\"} 0.0",
+        "lingyun_snat_tenant_ports{pool=\"out\",vpc=\"shop\"} 14050.0",
+        "lingyun_snat_tenant_quota{pool=\"out\",vpc=\"shop\"} 4000.0",
+        "lingyun_snat_dropped_packets_total{pool=\"out\",vpc=\"shop\",\
+         reason=\"snat_exhausted\"} 17",
     ] {
         assert!(
             text.lines().any(|found| found == line),

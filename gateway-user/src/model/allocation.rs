@@ -7,12 +7,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{BackendId, GuardedId, ServiceId, VmId};
+use super::{AccountId, BackendId, GuardedId, ServiceId, VmId};
 use crate::config::Topology;
 
 /// Seconds.
@@ -46,7 +46,7 @@ impl<K> Default for Indices<K> {
     }
 }
 
-impl<K: Ord + Copy> Indices<K> {
+impl<K: Ord + Clone> Indices<K> {
     /// The index of a thing that has one.
     pub fn get(&self, key: &K) -> Option<u32> {
         self.held.get(key).copied()
@@ -66,7 +66,7 @@ impl<K: Ord + Copy> Indices<K> {
     /// and frees all others.
     pub fn hold(&mut self, wanted: impl IntoIterator<Item = K>, now: Seconds) {
         let wanted: Vec<K> = wanted.into_iter().collect();
-        let known: BTreeSet<K> = wanted.iter().copied().collect();
+        let known: BTreeSet<K> = wanted.iter().cloned().collect();
         let (resting, held) = (&mut self.resting, &mut self.held);
         held.retain(|key, index| {
             let keep = known.contains(key);
@@ -127,6 +127,12 @@ pub struct Allocation {
     /// Public IPv6 addresses: see `EndpointKey::v6`.
     #[serde(default)]
     pub public: Indices<Ipv6Addr>,
+    /// `SNAT_ADDRESSES`: places in `SNAT_PORTS` follow from it.
+    #[serde(default)]
+    pub shared: Indices<Ipv4Addr>,
+    /// `SNAT_ACCOUNTS`.
+    #[serde(default)]
+    pub accounts: Indices<AccountId>,
 }
 
 impl Allocation {
@@ -139,7 +145,17 @@ impl Allocation {
         });
         let floating = topology.floating_ips.iter();
         let floating = floating.map(|floating| BackendId::floating(topology, floating));
-        self.backends.hold(served.chain(floating), now);
+        let pools = &topology.snat.pools;
+        let shared = || pools.iter().flat_map(|pool| pool.ips.iter().copied());
+        let counted = shared().map(|public| BackendId::Shared { public });
+        self.backends
+            .hold(served.chain(floating).chain(counted), now);
+        self.shared.hold(shared(), now);
+        let accounts = pools.iter().flat_map(|pool| {
+            let vpcs = pool.vpcs.iter();
+            vpcs.map(|&vpc| AccountId::of(topology, pool, vpc))
+        });
+        self.accounts.hold(accounts, now);
         self.networks
             .hold(topology.vpcs.iter().map(|vpc| vpc.vni), now);
         let routers = topology.vpcs.iter().map(|vpc| VmId::router(vpc.vni));
@@ -167,6 +183,8 @@ impl Allocation {
             && self.networks.is_sound()
             && self.guards.is_sound()
             && self.public.is_sound()
+            && self.shared.is_sound()
+            && self.accounts.is_sound()
     }
 }
 

@@ -6,13 +6,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Allocation, BackendId, ServiceId, VmId,
+    AccountId, Allocation, BackendId, ServiceId, VmId,
     allocation::Seconds,
     rings::{Clock, Rings, Target},
 };
@@ -169,6 +169,16 @@ impl Course {
     /// Number of a public IPv6 address of what is served.
     pub(super) fn public(&self, ip: &Ipv6Addr) -> u32 {
         (self.allocation.public.get(ip)).expect("every public IPv6 address has a number")
+    }
+
+    /// Index of an address that instances share.
+    pub(super) fn shared(&self, public: Ipv4Addr) -> u32 {
+        (self.allocation.shared.get(&public)).expect("every shared address has an index")
+    }
+
+    /// Index of what a VPC uses of a pool.
+    pub(super) fn account(&self, id: &AccountId) -> u32 {
+        (self.allocation.accounts.get(id)).expect("every account has an index")
     }
 
     /// Index of a VPC of what is served.
@@ -347,7 +357,7 @@ fn backends(topology: &Topology) -> BTreeSet<BackendId> {
 fn way_back(id: &BackendId) -> Option<(VmId, Protocol, u16)> {
     match id {
         BackendId::Served { service, vm, port } => Some((*vm, service.protocol, *port)),
-        BackendId::Floating { .. } => None,
+        BackendId::Floating { .. } | BackendId::Shared { .. } => None,
     }
 }
 

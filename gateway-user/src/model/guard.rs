@@ -228,9 +228,8 @@ fn add_lists(tables: &mut Tables, topology: &Topology, gateway: &Gateway, reach:
     };
     if guard.bogons != Bogons::None {
         common.extend(known(MARTIANS));
-        let services = topology.load_balancers.iter().map(|balancer| balancer.vip);
-        let floating = topology.floating_ips.iter().map(|floating| floating.ip);
-        common.extend(services.chain(floating).map(|ip| (ip.into(), Listed::OWN)));
+        let own = crate::netlink::public_ips(topology).into_iter();
+        common.extend(own.map(|ip| (ip.into(), Listed::OWN)));
     }
     if guard.bogons == Bogons::Strict {
         common.extend(known(PRIVATE));

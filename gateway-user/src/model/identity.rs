@@ -1,10 +1,10 @@
 //! What things are, wherever the file lists them: the names that indices belong to.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Guarded, InstanceId, LoadBalancer, Protocol, Topology};
+use crate::config::{self, Guarded, InstanceId, LoadBalancer, Protocol, SnatPool, Topology};
 
 /// An instance, or the virtual router of its VPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,6 +47,30 @@ pub enum BackendId {
         /// The instance.
         vm: VmId,
     },
+    /// An address that instances share: only its counter is used.
+    Shared {
+        /// Public address.
+        public: Ipv4Addr,
+    },
+}
+
+/// What one VPC uses of one SNAT pool.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AccountId {
+    /// Name of the pool.
+    pub pool: String,
+    /// VXLAN network identifier.
+    pub vni: u32,
+}
+
+impl AccountId {
+    /// What a VPC uses of a pool.
+    pub fn of(topology: &Topology, pool: &SnatPool, vpc: usize) -> Self {
+        Self {
+            pool: pool.name.clone(),
+            vni: topology.vpcs[vpc].vni,
+        }
+    }
 }
 
 /// What can have a guard of its own.
@@ -125,10 +149,11 @@ impl BackendId {
         (self.vm().address).expect("no virtual router stands behind a public address")
     }
 
-    /// The instance behind it.
+    /// The instance behind it: an address that instances share has none.
     pub const fn vm(&self) -> VmId {
         match self {
             Self::Served { vm, .. } | Self::Floating { vm, .. } => *vm,
+            Self::Shared { .. } => panic!("many instances are behind a shared address"),
         }
     }
 }

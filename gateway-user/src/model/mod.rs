@@ -14,6 +14,7 @@ mod inside;
 mod paths;
 mod rings;
 mod services;
+mod snat;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,9 +34,10 @@ use crate::{
 pub use allocation::{Allocation, Indices, Seconds};
 pub use course::{BackendName, Condition, Course, Drain, member_name};
 pub use guard::{GuardTables, Rules};
-pub use identity::{BackendId, GuardedId, ServiceId, VmId};
+pub use identity::{AccountId, BackendId, GuardedId, ServiceId, VmId};
 pub use paths::has_jumbo;
 pub use rings::{Clock, Rings};
+pub use snat::{Account, Snat};
 
 /// An exact-match table: packed keys and values.
 pub type Entries = BTreeMap<u64, u64>;
@@ -88,6 +90,8 @@ pub struct Tables {
     pub labels: Vec<Label>,
     /// Slots of each load balancer's ring that are tracked, for people.
     pub tracked: Vec<usize>,
+    /// Egress NAT.
+    pub snat: Snat,
 }
 
 impl Tables {
@@ -121,6 +125,8 @@ pub enum Label {
     },
     /// A floating IP: index into [`Topology::floating_ips`].
     Floating(usize),
+    /// An address that instances share: index into `SNAT_ADDRESSES`.
+    Snat(u32),
 }
 
 /// Computes the tables of a gateway that starts with this topology.
@@ -144,6 +150,7 @@ pub fn tables(
         networks,
         guards,
         public: _,
+        ..
     } = &course.allocation;
     let mut tables = Tables {
         config: Config {
@@ -177,6 +184,7 @@ pub fn tables(
     inside::add(&mut tables, served, course);
     services::add_services(&mut tables, served, course);
     services::add_floating_ips(&mut tables, served, course);
+    snat::add(&mut tables, served, gateway, course);
     tables.filter = inside::filter(&tables);
     guard::add(&mut tables, served, gateway, reach, guards);
     tables

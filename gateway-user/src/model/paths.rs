@@ -55,14 +55,19 @@ pub(super) fn add(
         });
     }
     tables.interfaces = interfaces(gateway, reach);
-    for (index, host) in topology.hosts.iter().enumerate() {
-        let hop = pick(
-            reach.tunnels.get(&host.vtep).map_or(&[][..], |hops| hops),
-            index,
-        );
-        let link = link(hop, reach, &ports).unwrap_or_default();
-        let place = indices.get(&host.vtep).expect("every host has an index");
-        tables.tunnels[place as usize] = tunnel(topology, host.vtep, link);
+    let hosts = topology.hosts.iter();
+    let hosts = hosts.map(|host| (topology.anycast_vtep, host.vtep));
+    // Only SNAT has anything to tell the other gateways.
+    let peers = match topology.snat.pools.is_empty() {
+        true => &[][..],
+        false => &topology.gateways,
+    };
+    let peers = peers.iter().map(|peer| (gateway.vtep, peer.vtep));
+    for (index, (from, to)) in hosts.chain(peers).enumerate() {
+        let hops = reach.tunnels.get(&to).map_or(&[][..], |hops| hops);
+        let link = link(pick(hops, index), reach, &ports).unwrap_or_default();
+        let place = indices.get(&to).expect("every tunnel has an index");
+        tables.tunnels[place as usize] = tunnel(topology, (from, to), link);
     }
     let hops = [&reach.uplinks, &reach.uplinks_v6];
     for (hops, slots) in hops.into_iter().zip(uplink_slots(&mut tables.uplinks)) {
@@ -153,9 +158,8 @@ fn link(
     })
 }
 
-/// The outer headers towards a VTEP; port 0 when there is no way.
-fn tunnel(topology: &Topology, to: IpAddr, wire: Wire) -> Tunnel {
-    let from = topology.anycast_vtep;
+/// The outer headers from one VTEP to another; port 0 when there is no way.
+fn tunnel(topology: &Topology, (from, to): (IpAddr, IpAddr), wire: Wire) -> Tunnel {
     let (source, destination) = (address(from), address(to));
     let (headers, overhead, checksum) = match from.is_ipv4() {
         true => {

@@ -51,7 +51,7 @@ pub(super) fn add_instances(tables: &mut Tables, topology: &Topology, course: &C
             network: course.network(vpc.vni),
             address: address(ip),
             router: address(topology.subnet_with(id.vpc, ip).router),
-            reserved: [0; 8],
+            ..Instance::default()
         };
         let who = Reference::new(Reference::INSTANCE, index);
         addresses::add_inner(tables, vni, ip, who);

@@ -93,6 +93,7 @@ fn topology() -> Topology {
             instance: id(2),
         }],
         drain: config::Drain::default(),
+        snat: Default::default(),
     }
 }
 

@@ -81,7 +81,13 @@ impl Wanted {
 pub fn public_ips(topology: &Topology) -> BTreeSet<IpAddr> {
     let vips = topology.load_balancers.iter().map(|balancer| balancer.vip);
     let floating = topology.floating_ips.iter().map(|floating| floating.ip);
-    vips.chain(floating).collect()
+    let shared = topology
+        .snat
+        .pools
+        .iter()
+        .flat_map(|pool| &pool.ips)
+        .map(|&ip| ip.into());
+    vips.chain(floating).chain(shared).collect()
 }
 
 /// A neighbour is named by the interface's index and its address.

@@ -7,7 +7,7 @@ use gateway_common::{ABI_VERSION, Counter, Reason, ReasonCount};
 use super::*;
 use crate::{
     config::{self, Gateway, Guarded, InstanceId, Topology},
-    datapath::Challenging,
+    datapath::{Challenging, Usage},
     model::{Condition, Label, Tables},
     netlink::Announcement,
     reachability::Reachability,
@@ -27,6 +27,8 @@ pub struct Moment<'a> {
     pub counters: &'a [Traffic],
     /// Packets routed inside, by index of the VPC.
     pub routed: &'a [Traffic],
+    /// Ports of egress NAT.
+    pub snat: &'a Usage,
     /// Exits by reason.
     pub reasons: &'a [(Reason, ReasonCount)],
     /// Which challenges are on.
@@ -60,6 +62,7 @@ impl Status {
             load_balancers: load_balancers(moment.topology),
             floating_ips: floating_ips(moment.topology),
             vpcs: vpcs(&moment),
+            snat: super::snat::pools(&moment, moment.snat),
             interfaces: interfaces(&moment),
             uplinks: moment.reachability.all_uplinks().cloned().collect(),
             tunnels: tunnels(&moment),
@@ -101,7 +104,7 @@ impl Status {
 
     fn count(&mut self, label: &Label, traffic: Traffic) {
         match *label {
-            Label::None => {}
+            Label::None | Label::Snat(_) => {}
             Label::Backend {
                 load_balancer,
                 backend,

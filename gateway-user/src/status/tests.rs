@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 
-use gateway_common::{Counter, Reason, ReasonCount};
+use gateway_common::{Counter, Reason, ReasonCount, SnatAddress};
 
 use super::*;
 use crate::{
     config::{self, Gateway, Host, InstanceId, Subnet, Topology, Vpc},
-    model::{Condition, Label, Tables},
+    datapath::{AccountUse, AddressUse, Usage},
+    model::{self, Condition, Label, Tables},
     netlink::Announcement,
     reachability::{self, NeighbourState, Reachability},
 };
@@ -87,6 +88,20 @@ fn topology() -> Topology {
             },
         }],
         drain: config::Drain::default(),
+        snat: config::Snat {
+            pools: vec![config::SnatPool {
+                name: "out".into(),
+                vpcs: vec![0],
+                subnets: vec![],
+                ips: vec![[203, 0, 113, 40].into()],
+                quota: Some(4_000),
+                timeouts: config::SnatTimeouts::DEFAULT,
+                filtering: config::Filtering::EndpointIndependent,
+                refresh_inbound: false,
+            }],
+            shares: vec![Some(0), Some(1), None, None],
+            handover_vni: 0xff_ffff,
+        },
     }
 }
 
@@ -120,6 +135,30 @@ fn reachability() -> Reachability {
     }
 }
 
+/// Nearly all TCP ports of the pool's address in use.
+fn usage() -> Usage {
+    let ports = |used, resting| AddressUse {
+        used,
+        resting,
+        ports: 15_360,
+    };
+    Usage {
+        addresses: vec![
+            Default::default(),
+            [ports(12_000, 2_000), ports(50, 0), ports(0, 0)],
+        ],
+        accounts: vec![
+            AccountUse::default(),
+            AccountUse {
+                used: 14_050,
+                exhausted: 17,
+                over_quota: 4,
+            },
+        ],
+        freed: 1,
+    }
+}
+
 /// A node with something in every part, numbers up to the longest.
 pub(crate) fn sample() -> Status {
     let topology = topology();
@@ -139,7 +178,20 @@ pub(crate) fn sample() -> Status {
             backend(0, 25),
             backend(1, 75),
             Label::Floating(0),
+            Label::Snat(1),
         ],
+        snat: model::Snat {
+            addresses: vec![
+                SnatAddress::default(),
+                SnatAddress {
+                    counter: 4,
+                    ..SnatAddress::default()
+                },
+            ],
+            owners: vec![None, Some((0, [203, 0, 113, 40].into()))],
+            accounts: vec![None, Some(model::Account { pool: 0, vpc: 0 })],
+            ..model::Snat::default()
+        },
         tracked: vec![12],
         ..Tables::default()
     };
@@ -177,8 +229,9 @@ pub(crate) fn sample() -> Status {
         gateway: &topology.gateways[0],
         reachability: &reachability(),
         tables: &tables,
-        counters: &[0, 1_000, 123_456_789, 7].map(|n| Traffic::from(&counter(n))),
+        counters: &[0, 1_000, 123_456_789, 7, 99].map(|n| Traffic::from(&counter(n))),
         routed: &[0, 55, 0].map(|n| Traffic::from(&counter(n))),
+        snat: &usage(),
         reasons: &reasons,
         attached: &[
             ("public".into(), Mode::Native),

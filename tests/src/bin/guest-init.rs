@@ -32,7 +32,7 @@ const RESULTS: &str = "/dev/ttyS1";
 const EXIT_PORT: u64 = 0x501;
 
 /// The machine ends by itself after this long, even if nobody watches it any more.
-const LONGEST: Duration = Duration::from_secs(900);
+const LONGEST: Duration = Duration::from_secs(1_150);
 
 fn main() {
     if std::process::id() != 1 {

@@ -8,7 +8,7 @@ use gateway_common::{EndpointKey, InstanceKey, Reference, vni_word};
 use lingyun::{
     config::{
         Affinity, Backend, Drain, FloatingIp, Gateway, Host, Instance, InstanceId, LoadBalancer,
-        Mac, Protocol, Subnet, Topology, Vpc,
+        Mac, Protocol, Snat, Subnet, Topology, Vpc,
     },
     model::{self, Label, Tables},
     reachability::{Interface, NeighbourState, NextHop, Reachability, Vlan},
@@ -313,6 +313,10 @@ pub fn counter(tables: &Tables, name: &str) -> u32 {
             let instance = topology.instance(service.backends[backend].instance);
             format!("{}/{}", service.name, instance.name)
         }
+        Label::Snat(index) => {
+            let (_, ip) = tables.snat.owners[index as usize].expect("an address in use");
+            format!("snat/{ip}")
+        }
         Label::Floating(index) => format!("floating/{}", topology.floating_ips[index].ip),
     };
     let found = tables
@@ -495,6 +499,7 @@ pub fn topology() -> Topology {
             },
         ],
         drain: Drain::default(),
+        snat: Snat::default(),
     };
     site6::add(&mut topology);
     topology

@@ -5,12 +5,14 @@ mod guard;
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use gateway_common::{
     BUCKET_SLOTS, Backend, Begun, Bucket, Clock, Counter, ErrorLimit, FlowKey, Guard, Instance,
     Interface, Limiter, Moved, NextHop, Note, Outcome, PrefixKey, Range, Reason, ReasonCount,
-    SourceNat, TrackEvent, Tunnel, Underlay, WIDE_SLOTS, WideBucket, WideSlot,
+    SnatAccount, SnatAddress, SnatBucket, SnatPeer, SnatSetting, SourceNat, TrackEvent, Tunnel,
+    Underlay, WIDE_SLOTS, WideBucket, WideSlot,
 };
 use gateway_ebpf::{
     bucket,
@@ -43,6 +45,9 @@ pub struct HostTables {
     track_events: RefCell<[u64; TrackEvent::COUNT]>,
     limiter: RefCell<Limiter>,
     jiffies: Cell<u64>,
+    snat_ports: Vec<SnatBucket>,
+    snat_accounts: Vec<SnatAccount>,
+    snat_peers: RefCell<HashMap<SnatPeer, u32>>,
 }
 
 impl HostTables {
@@ -50,7 +55,17 @@ impl HostTables {
     pub fn new(model: model::Tables) -> Self {
         let [endpoints, instance_keys, reverse] =
             [&model.endpoints, &model.instance_keys, &model.reverse].map(place);
+        let addresses = model.snat.addresses.len().saturating_sub(1);
+        let shift = model.config.snat[SnatSetting::SHARE_SHIFT];
+        let buckets = model::Snat::buckets(shift, addresses);
+        let account = |quota: &u64| SnatAccount {
+            quota: AtomicU64::new(*quota),
+            ..SnatAccount::default()
+        };
         Self {
+            snat_ports: (0..buckets).map(|_| SnatBucket::default()).collect(),
+            snat_accounts: model.snat.quotas.iter().map(account).collect(),
+            snat_peers: RefCell::default(),
             addresses: place_wide(&model.addresses),
             guard: guard::HostGuard::new(&model.guard),
             model,
@@ -83,6 +98,9 @@ impl HostTables {
         self.track_events = old.track_events;
         self.limiter = old.limiter;
         self.jiffies = old.jiffies;
+        self.snat_ports = old.snat_ports;
+        self.snat_accounts = old.snat_accounts;
+        self.snat_peers = old.snat_peers;
         self.counters = old.counters;
         self.reasons = old.reasons;
     }
@@ -366,6 +384,38 @@ impl packet::Tables for HostTables {
         count.bytes += bytes as u64;
     }
 
+    fn snat(&self, setting: usize) -> u32 {
+        self.model.config.snat[setting]
+    }
+
+    fn snat_address(&self, index: u32) -> Option<&SnatAddress> {
+        self.model.snat.addresses.get(index as usize)
+    }
+
+    fn snat_ports(&self, place: u32) -> Option<&SnatBucket> {
+        self.snat_ports.get(place as usize)
+    }
+
+    fn snat_account(&self, index: u32) -> Option<&SnatAccount> {
+        self.snat_accounts.get(index as usize)
+    }
+
+    fn snat_share(&self, share: u32) -> Option<u32> {
+        self.model
+            .snat
+            .shares
+            .get(share as usize)
+            .map(|&tunnel| tunnel as u32)
+    }
+
+    fn snat_peer(&self, peer: &SnatPeer) -> Option<u32> {
+        self.snat_peers.borrow().get(peer).copied()
+    }
+
+    fn set_snat_peer(&self, peer: &SnatPeer, tick: u32) {
+        self.snat_peers.borrow_mut().insert(*peer, tick);
+    }
+
     fn note(&self, note: Note, word: u32) {
         self.notes.borrow_mut()[note as usize] = word;
     }
@@ -396,6 +446,14 @@ impl Host {
     /// The same, to change them.
     pub const fn tables_mut(&mut self) -> &mut HostTables {
         &mut self.tables
+    }
+
+    /// Mappings that each account of SNAT pays for.
+    pub fn snat_used(&self) -> Vec<u64> {
+        let accounts = self.tables.snat_accounts.iter();
+        accounts
+            .map(|account| account.used.load(Ordering::Acquire))
+            .collect()
     }
 
     /// One program after the other, as tail calls do it, up to the kernel's limit.

@@ -9,9 +9,12 @@ use gateway_common::{Counter, Reason, ReasonCount};
 use lingyun::datapath::{self, Datapath, Options, Role};
 
 use super::{Action, Observed, Runner};
-use crate::cases::{
-    Program, Step,
-    site::{PUBLIC_INDEX, Site, UNDERLAY_INDEX},
+use crate::{
+    cases::{
+        Program, Step,
+        site::{PUBLIC_INDEX, Site, UNDERLAY_INDEX},
+    },
+    conversation,
 };
 
 /// A test run refuses less than an Ethernet header.
@@ -84,9 +87,7 @@ pub struct Kernel {
 /// A loaded data path, and what its counters said when they were last read.
 struct Loaded {
     datapath: Datapath,
-    counters: Vec<Counter>,
-    routed: Vec<Counter>,
-    reasons: Vec<(Reason, ReasonCount)>,
+    readings: Readings,
 }
 
 impl Kernel {
@@ -127,17 +128,8 @@ impl Kernel {
                 pin_dir: self.pins.path().into(),
             };
             let datapath = Datapath::load(&options, &tables)?;
-            let (counters, reasons) = (datapath.counters()?, datapath.reasons()?);
-            let routed = datapath.routed()?;
-            self.loaded.insert(
-                key,
-                Loaded {
-                    datapath,
-                    counters,
-                    routed,
-                    reasons,
-                },
-            );
+            let readings = Readings::of(&datapath)?;
+            self.loaded.insert(key, Loaded { datapath, readings });
         }
         Ok(self.loaded.get_mut(&key).expect("just inserted"))
     }
@@ -146,8 +138,10 @@ impl Kernel {
     /// the most that any site's tables take.
     pub fn verified(&self) -> Result<BTreeMap<String, u32>> {
         let mut most = BTreeMap::new();
-        for site in Site::ALL {
-            for (program, count) in self.verified_at(site)? {
+        let with_snat = conversation::site::tables(&conversation::site::topology(), 0);
+        let sites = Site::ALL.map(|site| site.tables()).into_iter();
+        for tables in sites.chain([with_snat]) {
+            for (program, count) in datapath::verified(&self.object, &tables)? {
                 let known = most.entry(program).or_insert(0);
                 *known = count.max(*known);
             }
@@ -169,39 +163,54 @@ impl Kernel {
     ) -> Result<Observed> {
         let device = device.unwrap_or(PUBLIC_INDEX);
         let loaded = self.loaded(device)?;
-        let role = match program {
-            Program::Public => Role::Public,
-            Program::Underlay => Role::Underlay,
-            Program::SingleArm => Role::SingleArm,
-        };
-        let mut output = vec![0; ROOM];
-        let result = loaded
-            .datapath
-            .program(role)?
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                data_out: Some(&mut output),
-                ..TestRunOptions::default()
-            })
-            .context("BPF_PROG_TEST_RUN failed")?;
-        output.truncate(result.data_size_out as usize);
-        let action = match result.return_value {
-            1 => Action::Drop,
-            2 => Action::Pass,
-            3 => Action::Transmit,
-            4 => Action::Redirect(device),
-            other => bail!("the program returned {other}, which is no XDP action to expect"),
-        };
-        let counters = std::mem::replace(&mut loaded.counters, loaded.datapath.counters()?);
-        let routed = std::mem::replace(&mut loaded.routed, loaded.datapath.routed()?);
-        Ok(Observed {
-            action,
-            output,
-            counters: moved(&loaded.counters, &counters),
-            routed: moved(&loaded.routed, &routed),
-            reasons: loaded.reasons()?,
-        })
+        let seen = test_run(&mut loaded.datapath, program, frame, device)?;
+        let now = Readings::of(&loaded.datapath)?;
+        let before = std::mem::replace(&mut loaded.readings, now);
+        Ok(loaded.readings.since(&before, seen))
     }
+}
+
+/// Sends one frame in by a program of a data path. Where a redirect goes cannot be seen.
+pub fn send(datapath: &mut Datapath, program: Program, frame: &[u8]) -> Result<Observed> {
+    let before = Readings::of(datapath)?;
+    let seen = test_run(datapath, program, frame, 0)?;
+    Ok(Readings::of(datapath)?.since(&before, seen))
+}
+
+/// The same, without a look at the counters.
+pub fn act(datapath: &mut Datapath, program: Program, frame: &[u8]) -> Result<Action> {
+    test_run(datapath, program, frame, 0).map(|(action, _)| action)
+}
+
+fn test_run(
+    datapath: &mut Datapath,
+    program: Program,
+    frame: &[u8],
+    device: u32,
+) -> Result<(Action, Vec<u8>)> {
+    let role = match program {
+        Program::Public => Role::Public,
+        Program::Underlay => Role::Underlay,
+        Program::SingleArm => Role::SingleArm,
+    };
+    let mut output = vec![0; ROOM];
+    let result = datapath
+        .program(role)?
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut output),
+            ..TestRunOptions::default()
+        })
+        .context("BPF_PROG_TEST_RUN failed")?;
+    output.truncate(result.data_size_out as usize);
+    let action = match result.return_value {
+        1 => Action::Drop,
+        2 => Action::Pass,
+        3 => Action::Transmit,
+        4 => Action::Redirect(device),
+        other => bail!("the program returned {other}, which is no XDP action to expect"),
+    };
+    Ok((action, output))
 }
 
 impl Runner for Kernel {
@@ -211,6 +220,42 @@ impl Runner for Kernel {
 
     fn can_send(&self, step: &Step) -> bool {
         step.input.len() >= SHORTEST
+    }
+}
+
+/// What a data path's counters say.
+struct Readings {
+    counters: Vec<Counter>,
+    routed: Vec<Counter>,
+    reasons: Vec<(Reason, ReasonCount)>,
+}
+
+impl Readings {
+    fn of(datapath: &Datapath) -> Result<Self> {
+        Ok(Self {
+            counters: datapath.counters()?,
+            routed: datapath.routed()?,
+            reasons: datapath.reasons()?,
+        })
+    }
+
+    /// What was seen of a packet, by what moved since `before`.
+    fn since(&self, before: &Self, (action, output): (Action, Vec<u8>)) -> Observed {
+        let reasons = self.reasons.iter().zip(&before.reasons);
+        let reasons = reasons.map(|((reason, now), (_, before))| {
+            let packets = now.packets - before.packets;
+            let bytes = now.bytes - before.bytes;
+            (*reason, ReasonCount { packets, bytes })
+        });
+        Observed {
+            action,
+            output,
+            counters: moved(&self.counters, &before.counters),
+            routed: moved(&self.routed, &before.routed),
+            reasons: reasons
+                .filter(|(_, count)| *count != ReasonCount::default())
+                .collect(),
+        }
     }
 }
 
@@ -226,23 +271,4 @@ fn moved(now: &[Counter], before: &[Counter]) -> BTreeMap<u32, Counter> {
         .zip(now.iter().zip(before).map(changed))
         .filter(|(_, count)| *count != Counter::default())
         .collect()
-}
-
-impl Loaded {
-    /// Reasons that were counted since they were last read.
-    fn reasons(&mut self) -> Result<BTreeMap<Reason, ReasonCount>> {
-        let reasons = std::mem::replace(&mut self.reasons, self.datapath.reasons()?);
-        let counts = self
-            .reasons
-            .iter()
-            .zip(&reasons)
-            .map(|((reason, now), (_, before))| {
-                let packets = now.packets - before.packets;
-                let bytes = now.bytes - before.bytes;
-                (*reason, ReasonCount { packets, bytes })
-            });
-        Ok(counts
-            .filter(|(_, count)| *count != ReasonCount::default())
-            .collect())
-    }
 }

@@ -12,7 +12,7 @@ use crate::cases::{Case, Step};
 
 pub use host::{Host, HostTables};
 pub(crate) use kernel::make_device;
-pub use kernel::{Kernel, is_guest, object_path, unavailable};
+pub use kernel::{Kernel, act, is_guest, object_path, send, unavailable};
 
 /// Where a packet went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

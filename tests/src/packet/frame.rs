@@ -318,6 +318,12 @@ impl Frame {
         self.with(Layer::Payload(bytes.to_vec()))
     }
 
+    /// All layers of another frame, such as one that travels in a tunnel.
+    pub fn wrapping(mut self, inner: Frame) -> Self {
+        self.layers.extend(inner.layers);
+        self
+    }
+
     /// This many bytes that all differ from their neighbours.
     pub fn payload_of(self, length: usize) -> Self {
         self.with(Layer::Payload(

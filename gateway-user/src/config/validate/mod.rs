@@ -7,10 +7,12 @@ mod names;
 mod peerings;
 mod public;
 mod services;
+mod snat;
 mod vpcs;
 
 pub(super) use guard::check as guard;
 pub(super) use names::Names;
+pub(super) use snat::owners;
 
 use super::{document::Document, problem::Problems, read::At};
 
@@ -24,5 +26,6 @@ pub(super) fn validate(document: &At<Document>, problems: &mut Problems) {
     vpcs::check_vnis(document, problems);
     peerings::check(document, &names, problems);
     services::check(document, &names, problems);
+    snat::check(document, &names, problems);
     public::check(document, problems);
 }

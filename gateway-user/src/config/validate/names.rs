@@ -91,6 +91,7 @@ pub(in crate::config) struct Names<'d> {
     hosts: Table<'d>,
     vpcs: Table<'d>,
     instances: Vec<Table<'d>>,
+    subnets: Vec<Table<'d>>,
 }
 
 impl<'d> Names<'d> {
@@ -112,10 +113,6 @@ impl<'d> Names<'d> {
             services.iter().map(|lb| &*lb.name),
             problems,
         );
-        for vpc in vpcs {
-            let subnets = vpc.subnets.entries().iter().map(|subnet| &*subnet.name);
-            Table::new("subnet", true, subnets, problems);
-        }
         Self {
             document,
             hosts: Table::new(
@@ -130,6 +127,13 @@ impl<'d> Names<'d> {
                 vpcs.iter().map(|vpc| &*vpc.name),
                 problems,
             ),
+            subnets: vpcs
+                .iter()
+                .map(|vpc| {
+                    let subnets = vpc.subnets.entries().iter().map(|subnet| &*subnet.name);
+                    Table::new("subnet", vpc.subnets.is_complete(), subnets, problems)
+                })
+                .collect(),
             instances: vpcs
                 .iter()
                 .map(|vpc| {
@@ -197,10 +201,29 @@ impl<'d> Names<'d> {
         self.instances[vpc].find(name, elsewhere, problems)
     }
 
+    /// Index of the subnet with this name in a VPC.
+    pub(in crate::config) fn subnet(
+        &self,
+        vpc: usize,
+        name: &At<Name>,
+        problems: &mut Problems,
+    ) -> Option<usize> {
+        self.subnets[vpc].find(name, None, problems)
+    }
+
     /// An instance by its indices.
     pub(in crate::config) fn vm(&self, vpc: usize, instance: usize) -> &'d At<Instance> {
         &self.vpcs()[vpc].instances.entries()[instance]
     }
+}
+
+/// Reports names that are given twice to things that nobody refers to.
+pub(super) fn unique_names<'d>(
+    noun: &'static str,
+    names: impl Iterator<Item = &'d Option<At<Name>>>,
+    problems: &mut Problems,
+) {
+    Table::new(noun, true, names, problems);
 }
 
 /// Tells which of several things share a value that only one of them may have.

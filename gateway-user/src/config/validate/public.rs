@@ -17,13 +17,15 @@ pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
     let floating = document.floating_ips.entries();
     if services.is_empty()
         && floating.is_empty()
+        && document.snat.entries().is_empty()
+        && document.snat.is_complete()
         && document.load_balancers.is_complete()
         && document.floating_ips.is_complete()
     {
         problems.warning(
             document.at,
-            "nothing is reachable from outside: no load balancer, no floating IP",
-            "add `load_balancers` or `floating_ips`",
+            "nothing is reachable from outside: no load balancer, no floating IP, no SNAT pool",
+            "add `load_balancers`, `floating_ips` or `snat`",
         );
     }
 
@@ -48,8 +50,21 @@ pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
         }
     }
 
+    let shared = || {
+        document
+            .snat
+            .entries()
+            .iter()
+            .flat_map(|pool| pool.ips.entries())
+    };
+    check_shared(
+        shared(),
+        vips().chain(floating()).map(|ip| (ip.value, ip.at.line)),
+        problems,
+    );
+
     let vteps: BTreeMap<IpAddr, Place> = vteps(document).collect();
-    for ip in vips().chain(floating()) {
+    for ip in vips().chain(floating()).chain(shared()) {
         if let Some(vtep) = vteps.get(&ip.0) {
             problems.error(
                 ip.at,
@@ -62,6 +77,34 @@ pub(super) fn check(document: &At<Document>, problems: &mut Problems) {
         }
         for vpc in document.vpcs.entries() {
             check_outside(ip, vpc, problems);
+        }
+    }
+}
+
+/// An address that instances share is nothing else: its ports are handed out.
+fn check_shared<'d>(
+    shared: impl Iterator<Item = &'d At<Address>> + Clone,
+    others: impl Iterator<Item = (Address, u32)>,
+    problems: &mut Problems,
+) {
+    unique(
+        shared.clone().map(|ip| (ip.value, ip.at)),
+        |ip, at, line| {
+            problems.error(
+                at,
+                format!("{ip} is already in the pool on line {line}"),
+                "name each address once",
+            );
+        },
+    );
+    let lines: BTreeMap<_, _> = others.collect();
+    for ip in shared {
+        if let Some(line) = lines.get(&ip.value) {
+            problems.error(
+                ip.at,
+                format!("{} is also the public address on line {line}", ip.value),
+                "SNAT hands out the ports of its addresses: give it one of its own",
+            );
         }
     }
 }

@@ -207,6 +207,7 @@ fn a_public_address_makes_its_family_wanted() {
         guard: Default::default(),
         floating_ips: vec![],
         drain: crate::config::Drain::default(),
+        snat: Default::default(),
     };
     let wanted = Wanted::new(&topology, &topology.gateways[0]);
     assert_eq!(
