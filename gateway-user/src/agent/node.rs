@@ -202,7 +202,9 @@ impl Node {
         let wanted = plan.as_ref().unwrap_or(&state.plan).tables(reach);
         let writes = diff(&state.tables, &wanted);
         let moved = moved_interfaces(&state.attached, reach);
-        if writes.is_empty() && moved.is_empty() && state.healthy {
+        // The configuration is in the programs: nobody writes it.
+        let differs = !writes.is_empty() || wanted.config != state.tables.config;
+        if !differs && moved.is_empty() && state.healthy {
             // The plan may differ in what is not in the tables.
             return plan.map_or(Ok(()), |plan| state.adopt(plan));
         }

@@ -175,6 +175,27 @@ fn a_table_that_is_too_small_is_replaced() {
     });
 }
 
+/// The largest segment is in the programs, not in a table.
+#[test]
+fn a_change_of_nothing_but_the_configuration_is_taken_over() {
+    let name = "a_change_of_nothing_but_the_configuration_is_taken_over";
+    if !can_run(name) {
+        return;
+    }
+    in_namespace(name, async |lab: &Lab| {
+        node(lab);
+        let mut site = Site::new("configuration");
+        site.write_topology(MINIMAL);
+        let agent = site.start(&[]);
+        agent.says("ready: announcing 3 addresses");
+        site.write_topology(&format!("{MINIMAL}\ntcp_mss: 1234\n"));
+        agent.says("a second data path was loaded and swapped in");
+        agent.says("taken over");
+        let status = until(&agent, "taken over", |status| status.reload.count == 1);
+        assert_eq!((status.updates.loads, status.updates.mismatches), (1, 0));
+    });
+}
+
 #[test]
 fn peerings_and_subnets_come_and_go() {
     let name = "peerings_and_subnets_come_and_go";
