@@ -196,7 +196,10 @@ fn summarise(topology: &Topology, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
             "  floating IP {} <-> {}/{} ({})",
-            floating.ip, vpc.name, vm.name, vm.ip
+            floating.ip,
+            vpc.name,
+            vm.name,
+            topology.behind(floating.ip, floating.instance)
         )?;
     }
     Ok(())

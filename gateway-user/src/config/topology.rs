@@ -97,6 +97,12 @@ impl Topology {
             .expect("validation places every instance in a subnet")
     }
 
+    /// The address of an instance that a public address stands for.
+    pub fn behind(&self, public: IpAddr, id: InstanceId) -> IpAddr {
+        let ip = self.instance(id).ip_like(public);
+        ip.expect("validation lets nobody translate between families")
+    }
+
     /// The VPCs that a VPC is peered with.
     pub fn peers_of(&self, vpc: usize) -> impl Iterator<Item = usize> {
         self.peerings.iter().filter_map(move |&[a, b]| match vpc {

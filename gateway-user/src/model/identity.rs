@@ -105,9 +105,7 @@ impl VmId {
 
     /// An instance as it stands behind a public address.
     fn behind(topology: &Topology, id: InstanceId, public: IpAddr) -> Self {
-        let ip = topology.instance(id).ip_like(public);
-        let ip = ip.expect("validation lets nobody translate between families");
-        Self::at(topology.vpcs[id.vpc].vni, ip)
+        Self::at(topology.vpcs[id.vpc].vni, topology.behind(public, id))
     }
 
     /// A VPC's virtual router.

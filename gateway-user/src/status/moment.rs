@@ -146,8 +146,8 @@ pub fn interface_names(gateway: &Gateway) -> Vec<&str> {
 }
 
 fn load_balancers(topology: &Topology) -> Vec<LoadBalancer> {
-    let backend = |backend: &config::Backend| {
-        let (vpc, instance, address) = whereabouts(topology, backend.instance);
+    let backend = |vip, backend: &config::Backend| {
+        let (vpc, instance, address) = whereabouts(topology, vip, backend.instance);
         let (port, weight) = (backend.port, backend.weight);
         Backend {
             vpc,
@@ -168,14 +168,16 @@ fn load_balancers(topology: &Topology) -> Vec<LoadBalancer> {
         tracked_slots: 0,
         traffic: Traffic::default(),
         challenge: None,
-        backends: balancer.backends.iter().map(backend).collect(),
+        backends: (balancer.backends.iter())
+            .map(|served| backend(balancer.vip, served))
+            .collect(),
     });
     balancers.collect()
 }
 
 fn floating_ips(topology: &Topology) -> Vec<FloatingIp> {
     let floating = topology.floating_ips.iter().map(|floating| {
-        let (vpc, instance, address) = whereabouts(topology, floating.instance);
+        let (vpc, instance, address) = whereabouts(topology, floating.ip, floating.instance);
         FloatingIp {
             ip: floating.ip,
             vpc,
@@ -208,12 +210,12 @@ fn vpcs(moment: &Moment<'_>) -> Vec<Vpc> {
     vpcs.collect()
 }
 
-fn whereabouts(topology: &Topology, id: InstanceId) -> (String, String, IpAddr) {
-    let instance = topology.instance(id);
+/// VPC, name and address of an instance behind a public address.
+fn whereabouts(topology: &Topology, public: IpAddr, id: InstanceId) -> (String, String, IpAddr) {
     (
         topology.vpcs[id.vpc].name.clone(),
-        instance.name.clone(),
-        instance.ip,
+        topology.instance(id).name.clone(),
+        topology.behind(public, id),
     )
 }
 
