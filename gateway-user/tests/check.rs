@@ -342,7 +342,12 @@ fn files_that_are_no_text_are_said_to_be_none() {
 
 #[test]
 fn the_topologies_of_the_project_are_sound() {
-    for name in ["minimal.yaml", "order.yaml"] {
+    for name in [
+        "minimal.yaml",
+        "order.yaml",
+        "dual-stack.yaml",
+        "ipv6-underlay.yaml",
+    ] {
         let loaded = config::load(&root().join("topologies").join(name))
             .unwrap_or_else(|report| panic!("{}", strip_str(&report.pretty())));
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);

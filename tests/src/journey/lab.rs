@@ -156,12 +156,11 @@ fn expectation(lab: &Lab, purchase: &Purchase, port: u16) -> Result<Expectation>
     }
     let vpc = &topology.vpcs[shop.backends[0].instance.vpc];
     let client = devices_of(lab, &purchase.client)
-        .find_map(
-            |device| match device.address.map(|address| address.addr()) {
-                Some(IpAddr::V4(ip)) => Some(ip),
-                _ => None,
-            },
-        )
+        .flat_map(|device| &device.addresses)
+        .find_map(|address| match address.addr() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })
         .with_context(|| format!("{} has no IPv4 address", purchase.client))?;
     let macs = |node: &str, names: &[String]| {
         let named = devices_of(lab, node).filter(|device| names.contains(&device.interface));

@@ -1,10 +1,12 @@
 //! BIRD on the routers and gateways: who tells whom about which addresses.
 //!
-//! Every link between two of them is an eBGP session. A gateway tells its public
+//! Every link between two of them is an eBGP session for each family that it has
+//! addresses of, and the session carries that family's routes. A gateway tells its public
 //! side the addresses in kernel table 100 and its underlay the tunnel endpoints in
 //! table 101, both written there by the agent; BIRD just carries them.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     io::{BufRead, BufReader, Write as _},
     net::{IpAddr, Ipv4Addr},
@@ -14,11 +16,44 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 
 use super::{
     config::Bfd,
     site::{NodeKind, Site},
 };
+
+/// What a family is called in BIRD's language.
+#[derive(PartialEq)]
+struct Family {
+    /// Channels and tables.
+    channel: &'static str,
+    /// Ends the names of its protocols: each protocol has a name of its own.
+    suffix: &'static str,
+    /// The network that holds all addresses.
+    everywhere: &'static str,
+}
+
+const V4: Family = Family {
+    channel: "ipv4",
+    suffix: "",
+    everywhere: "0.0.0.0/0",
+};
+
+const V6: Family = Family {
+    channel: "ipv6",
+    suffix: "_v6",
+    everywhere: "::/0",
+};
+
+impl Family {
+    const fn of(ip: IpAddr) -> &'static Self {
+        match ip {
+            IpAddr::V4(_) => &V4,
+            IpAddr::V6(_) => &V6,
+        }
+    }
+}
 
 /// One session from a node's side.
 struct Session<'s> {
@@ -50,18 +85,26 @@ impl Way {
         !matches!(self, Self::Routers)
     }
 
-    const fn filters(self) -> &'static str {
+    fn filters(self, Family { suffix, .. }: &Family) -> String {
         match self {
-            Self::Routers => "import all; export where source = RTS_BGP || source = RTS_DEVICE;",
-            // A gateway needs no more than the way out.
-            Self::DownPublic => "import all; export where proto = \"way_out\";",
-            Self::DownUnderlay => "import all; export where proto != \"way_out\";",
-            Self::UpPublic => "import all; export where proto = \"public_addresses\";",
-            // The shared endpoint is also ours: never towards another gateway.
-            Self::UpUnderlay => {
-                "import where net != ANYCAST; \
-                 export where proto = \"tunnel_endpoints\" || proto = \"own_endpoint\";"
+            Self::Routers => {
+                "import all; export where source = RTS_BGP || source = RTS_DEVICE;".to_owned()
             }
+            // A gateway needs no more than the way out.
+            Self::DownPublic => {
+                format!("import all; export where proto = \"way_out{suffix}\";")
+            }
+            Self::DownUnderlay => {
+                format!("import all; export where proto != \"way_out{suffix}\";")
+            }
+            Self::UpPublic => {
+                format!("import all; export where proto = \"public_addresses{suffix}\";")
+            }
+            // The shared endpoint is also ours: never towards another gateway.
+            Self::UpUnderlay => format!(
+                "import where net != ANYCAST; \
+                 export where proto = \"tunnel_endpoints{suffix}\" || proto = \"own_endpoint\";"
+            ),
         }
     }
 }
@@ -69,33 +112,45 @@ impl Way {
 /// Configuration of a node's BIRD, or none for a node that has none.
 pub(super) fn configuration(site: &Site, node: &str, kind: NodeKind) -> Option<String> {
     let sessions = sessions(site, node, kind);
-    let (asn, id, rest) = match kind {
-        NodeKind::Router { asn } => {
-            let id = sessions
-                .first()
-                .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |s| s.own);
-            (asn, id, router(site, node, &sessions))
-        }
+    let spoken = |family: &&Family| sessions.iter().any(|s| Family::of(s.own) == *family);
+    let families: Vec<_> = [&V4, &V6].into_iter().filter(spoken).collect();
+    let (asn, rest) = match kind {
+        NodeKind::Router { asn } => (asn, router(site, node, &sessions, &families)),
         NodeKind::Gateway(index) => {
             let vtep = site.topology.gateways[index].vtep;
-            (site.lab.gateway_asn, vtep, gateway(vtep))
+            (site.lab.gateway_asn, gateway(vtep, &families))
         }
         NodeKind::Client | NodeKind::Host(..) | NodeKind::Instance(_) => return None,
     };
-    let anycast = site.topology.anycast_vtep;
     let mut text = format!(
         "log stderr all;\n\
-         router id {id};\n\
-         define ANYCAST = {anycast}/32;\n\
-         protocol device {{ scan time 5; }}\n\
-         protocol kernel {{ ipv4 {{ import none; export where source = RTS_BGP; }}; merge paths on; }}\n\
-         {rest}"
+         router id {};\n\
+         define ANYCAST = {};\n\
+         protocol device {{ scan time 5; }}\n",
+        router_id(site, node)?,
+        IpNet::from(site.topology.anycast_vtep),
     );
+    for Family {
+        channel, suffix, ..
+    } in &families
+    {
+        text.push_str(&format!(
+            "protocol kernel fib{suffix} {{ {channel} {{ import none; export where source = RTS_BGP; }}; \
+             merge paths on; }}\n"
+        ));
+    }
+    text.push_str(&rest);
     text.push_str(&bfd(&sessions, site.lab.bfd));
     for session in &sessions {
         text.push_str(&bgp(session, asn));
     }
     Some(text)
+}
+
+/// A number of its own, which looks like an IPv4 address but need not be one (RFC 6286).
+fn router_id(site: &Site, node: &str) -> Option<Ipv4Addr> {
+    let place = site.nodes().iter().position(|(name, _)| name == node)?;
+    Some(Ipv4Addr::from_bits(u32::try_from(place).ok()? + 1))
 }
 
 fn sessions<'s>(site: &'s Site, node: &str, kind: NodeKind) -> Vec<Session<'s>> {
@@ -132,52 +187,75 @@ fn sessions<'s>(site: &'s Site, node: &str, kind: NodeKind) -> Vec<Session<'s>> 
 
 /// A router tells about the networks of the clients and hosts at its links, and
 /// gateways at its public side about a way out to everywhere.
-fn router(site: &Site, node: &str, sessions: &[Session<'_>]) -> String {
+fn router(
+    site: &Site,
+    node: &str,
+    sessions: &[Session<'_>],
+    families: &[&'static Family],
+) -> String {
     let sides = site.lab.links.iter().flat_map(|link| link.sides());
     let own = sides
         .filter(|(end, ..)| end.node == node)
         .map(|(end, ..)| end.interface.as_str());
     let stubs = own.filter(|own| !sessions.iter().any(|session| session.interface == *own));
-    let stubs: Vec<_> = stubs.map(|stub| format!("\"{stub}\"")).collect();
+    let stubs: BTreeSet<_> = stubs.map(|stub| format!("\"{stub}\"")).collect();
+    let stubs = Vec::from_iter(stubs).join(", ");
     let mut text = String::new();
-    if !stubs.is_empty() {
-        text = format!(
-            "protocol direct {{ ipv4; interface {}; }}\n",
-            stubs.join(", ")
-        );
+    for family in families {
+        let Family {
+            channel,
+            suffix,
+            everywhere,
+        } = family;
+        if !stubs.is_empty() {
+            text.push_str(&format!(
+                "protocol direct stubs{suffix} {{ {channel}; interface {stubs}; }}\n"
+            ));
+        }
+        text.push_str(&format!(
+            "protocol static way_out{suffix} {{ {channel}; route {everywhere} unreachable; }}\n"
+        ));
     }
-    text.push_str("protocol static way_out { ipv4; route 0.0.0.0/0 unreachable; }\n");
     text
 }
 
-fn gateway(vtep: IpAddr) -> String {
-    let learn = |name: &str, table: u32| {
-        format!(
-            "ipv4 table t{table};\n\
-             protocol kernel {name} {{ kernel table {table}; learn; scan time 5; \
-             ipv4 {{ table t{table}; import all; export none; }}; }}\n\
-             protocol pipe {{ table master4; peer table t{table}; import all; export none; }}\n"
-        )
-    };
-    format!(
-        "{}{}protocol direct own_endpoint {{ interface \"lo\"; ipv4 {{ import where net = {vtep}/32; }}; }}\n",
-        learn("public_addresses", 100),
-        learn("tunnel_endpoints", 101),
-    )
+fn gateway(vtep: IpAddr, families: &[&'static Family]) -> String {
+    let mut text = String::new();
+    for Family {
+        channel, suffix, ..
+    } in families
+    {
+        let version = channel.trim_start_matches("ipv");
+        for (name, table) in [("public_addresses", 100), ("tunnel_endpoints", 101)] {
+            text.push_str(&format!(
+                "{channel} table t{table}{suffix};\n\
+                 protocol kernel {name}{suffix} {{ kernel table {table}; learn; scan time 5; \
+                 {channel} {{ table t{table}{suffix}; import all; export none; }}; }}\n\
+                 protocol pipe {{ table master{version}; peer table t{table}{suffix}; \
+                 import all; export none; }}\n"
+            ));
+        }
+    }
+    let (channel, own) = (Family::of(vtep).channel, IpNet::from(vtep));
+    text.push_str(&format!(
+        "protocol direct own_endpoint {{ interface \"lo\"; {channel} {{ import where net = {own}; }}; }}\n"
+    ));
+    text
 }
 
 fn bfd(sessions: &[Session<'_>], bfd: Bfd) -> String {
     let watched = sessions.iter().filter(|session| session.way.is_watched());
-    let watched: Vec<_> = watched
+    let watched: BTreeSet<_> = watched
         .map(|session| format!("\"{}\"", session.interface))
         .collect();
+    let watched = Vec::from_iter(watched).join(", ");
     if watched.is_empty() {
         return String::new();
     }
     // The idle interval is the one before the session is up: one second by default.
     format!(
         "protocol bfd {{ interface {} {{ interval {ms} ms; idle tx interval {ms} ms; multiplier {}; }}; }}\n",
-        watched.join(", "),
+        watched,
         bfd.multiplier,
         ms = bfd.interval_ms,
     )
@@ -206,12 +284,13 @@ fn bgp(session: &Session<'_>, asn: u32) -> String {
     } else {
         ""
     };
-    let filters = way.filters();
+    let family = Family::of(*own);
+    let (filters, channel, suffix) = (way.filters(family), family.channel, family.suffix);
     write!(
         text,
-        "protocol bgp {name} {{\n  local {own} as {asn}; neighbor {peer} as {peer_asn}; {watch}{same}\n  \
+        "protocol bgp {name}{suffix} {{\n  local {own} as {asn}; neighbor {peer} as {peer_asn}; {watch}{same}\n  \
          hold time 9; connect delay time 0; connect retry time 1; error wait time 1, 2;\n  \
-         ipv4 {{ next hop self; {filters} }};\n}}\n"
+         {channel} {{ next hop self; {filters} }};\n}}\n"
     )
     .expect("writing into a string does not fail");
     text

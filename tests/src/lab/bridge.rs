@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use lingyun::config::InstanceId;
 
-use super::{running::Lab, tool::batch};
+use super::{network::sysctl, running::Lab, tool::batch};
 
 impl Lab {
     /// Sets a host's bridges up.
@@ -14,6 +14,8 @@ impl Lab {
         let topology = &self.site.topology;
         let name = &topology.hosts[host].name;
         let mut links = Vec::new();
+        let mut settings = Vec::new();
+        let mut talking = Vec::new();
         let mut entries = Vec::new();
         let mut count = 0;
         for (vpc, network) in topology.vpcs.iter().enumerate() {
@@ -27,17 +29,34 @@ impl Lab {
             count += 1;
             let (bridge, vxlan) = (format!("br-{}", network.vni), format!("vx-{}", network.vni));
             let local = topology.hosts[host].vtep;
+            // Over IPv6 it takes datagrams without a checksum where the gateways send such.
+            let without = match (local, topology.udp_checksum) {
+                (IpAddr::V6(_), false) => "udp6zerocsumrx",
+                _ => "",
+            };
+            if network
+                .instances
+                .iter()
+                .any(|vm| vm.ips().any(|ip| ip.is_ipv6()))
+            {
+                // To answer for neighbours, a bridge needs IPv6, but no address: those who
+                // have one talk.
+                settings.push((format!("ipv6/conf/{bridge}/addr_gen_mode"), "1"));
+                settings.push((format!("ipv6/conf/{bridge}/disable_ipv6"), "0"));
+                settings.push((format!("ipv6/conf/{vxlan}/disable_ipv6"), "1"));
+            }
             links.extend([
                 // Multicast snooping would send queries of its own.
                 format!("link add {bridge} type bridge mcast_snooping 0"),
                 format!(
-                    "link add {vxlan} type vxlan id {} local {local} dstport 4789 nolearning",
+                    "link add {vxlan} type vxlan id {} local {local} dstport 4789 nolearning {without}",
                     network.vni
                 ),
-                format!("link set dev {vxlan} master {bridge} up"),
-                format!("link set dev {bridge} up"),
+                format!("link set dev {vxlan} master {bridge}"),
             ]);
-            // The bridge answers ARP for instances that it knows elsewhere.
+            talking.push(format!("link set dev {vxlan} up"));
+            talking.push(format!("link set dev {bridge} up"));
+            // The bridge answers for the neighbours that it knows elsewhere.
             entries.push(format!(
                 "link set dev {vxlan} learning off neigh_suppress on"
             ));
@@ -54,19 +73,25 @@ impl Lab {
                     continue;
                 }
                 remote(vm.mac, topology.hosts[vm.host].vtep);
-                links.push(format!(
-                    "neighbour replace {} lladdr {} dev {bridge} nud permanent",
-                    vm.ip, vm.mac
-                ));
+                talking.extend(vm.ips().map(|ip| {
+                    let mac = vm.mac;
+                    format!("neighbour replace {ip} lladdr {mac} dev {bridge} nud permanent")
+                }));
             }
-            // What is left to flood is ARP for the router: the gateways answer it.
+            // What is left to flood asks for the router: the gateways answer it.
             entries.push(format!(
                 "fdb append 00:00:00:00:00:00 dev {vxlan} dst {} self permanent",
                 topology.anycast_vtep
             ));
         }
         let namespace = self.namespace(name);
-        batch(self.run(), &["ip", "-n", &namespace, "-batch", "-"], &links)?;
+        let ip = ["ip", "-n", &namespace, "-batch", "-"];
+        batch(self.run(), &ip, &links)?;
+        self.enter(name, || {
+            let mut settings = settings.iter();
+            settings.try_for_each(|(name, value)| sysctl(&(name, value)))
+        })??;
+        batch(self.run(), &ip, &talking)?;
         batch(
             self.run(),
             &["bridge", "-n", &namespace, "-batch", "-"],

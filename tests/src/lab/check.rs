@@ -1,6 +1,9 @@
 //! What is wrong with a site: the lab's part against the product's. Finds all at once.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use super::{
     config::{Kind, Service, VM_MTU, Vswitch},
@@ -8,8 +11,13 @@ use super::{
     site::{NodeKind, Site},
 };
 
-/// What VXLAN over IPv4 puts in front of a VM's packet, outer Ethernet aside.
-const VXLAN_OVERHEAD: u32 = 50;
+/// What VXLAN puts in front of a VM's packet, outer Ethernet aside.
+const fn vxlan_overhead(vtep: IpAddr) -> u32 {
+    match vtep {
+        IpAddr::V4(_) => 50,
+        IpAddr::V6(_) => 70,
+    }
+}
 
 impl Site {
     /// One sentence a problem.
@@ -68,7 +76,7 @@ impl Site {
     fn check_links(&self, kinds: &HashMap<String, NodeKind>, problems: &mut Vec<String>) {
         let mut taken = HashSet::new();
         for link in &self.lab.links {
-            for (end, _) in link.ends() {
+            for (end, ..) in link.ends() {
                 if !kinds.contains_key(&end.node) || end.node.contains('/') {
                     problems.push(format!(
                         "link {end}: there is no client, router, gateway or host `{}`",
@@ -85,11 +93,23 @@ impl Site {
                     problems.push(format!("link {end}: another link ends there too"));
                 }
             }
-            if link.a_ip.trunc() != link.b_ip.trunc() || link.a_ip.addr() == link.b_ip.addr() {
+            let (a, b) = (&link.a_ip.0, &link.b_ip.0);
+            let families: HashSet<_> = a.iter().map(|ip| ip.addr().is_ipv4()).collect();
+            if a.len() != b.len() || a.len() != families.len() || a.is_empty() {
                 problems.push(format!(
-                    "link {} - {}: {} and {} must be two addresses of one network",
-                    link.a, link.b, link.a_ip, link.b_ip
+                    "link {} - {}: give both ends one address, or one of each family in the same \
+                     order",
+                    link.a, link.b
                 ));
+                continue;
+            }
+            for (a, b) in a.iter().zip(b) {
+                if a.trunc() != b.trunc() || a.addr() == b.addr() {
+                    problems.push(format!(
+                        "link {} - {}: {a} and {b} must be two addresses of one network",
+                        link.a, link.b
+                    ));
+                }
             }
         }
     }
@@ -97,12 +117,11 @@ impl Site {
     fn check_uplinks(&self, kinds: &HashMap<String, NodeKind>, problems: &mut Vec<String>) {
         let links_of = |node: &str| {
             let links = self.lab.links.iter();
-            let sides = links.flat_map(|link| link.sides().map(|side| (link.mtu, side)));
-            sides
-                .filter(|(_, (end, ..))| end.node == node)
+            let ends = links.flat_map(|link| link.ends().map(|end| (link.mtu, end)));
+            ends.filter(|(_, (end, ..))| end.node == node)
                 .collect::<Vec<_>>()
         };
-        let needed = VM_MTU + VXLAN_OVERHEAD;
+        let needed = VM_MTU + vxlan_overhead(self.topology.anycast_vtep);
         let narrow = |node: &str, mtu: u32| {
             format!("{node}: its underlay link has MTU {mtu}; VXLAN needs at least {needed}")
         };
@@ -116,11 +135,12 @@ impl Site {
             }
         }
         for host in &self.topology.hosts {
-            for (mtu, (end, address, ..)) in links_of(&host.name) {
-                if address.addr() != host.vtep {
+            for (mtu, (end, addresses, _)) in links_of(&host.name) {
+                if !addresses.iter().any(|address| address.addr() == host.vtep) {
+                    let own = addresses.iter().map(|address| address.addr().to_string());
                     problems.push(format!(
                         "link {end}: its address {} should be the host's VTEP {}",
-                        address.addr(),
+                        own.collect::<Vec<_>>().join(", "),
                         host.vtep
                     ));
                 }
@@ -197,10 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn the_order_topology_is_sound() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../topologies/order.yaml");
-        let site = Site::load(&file).unwrap();
-        assert_eq!(site.nodes().len(), 16);
+    fn the_topologies_are_sound() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../topologies");
+        for (name, nodes) in [("order", 16), ("dual-stack", 11), ("ipv6-underlay", 11)] {
+            let site = Site::load(&folder.join(name).with_extension("yaml")).unwrap();
+            assert_eq!(site.nodes().len(), nodes, "{name}");
+        }
     }
 
     #[test]
@@ -222,6 +244,12 @@ mod tests {
                 "b_ip: 192.0.2.6/30",
                 "two addresses of one network",
             ),
+            (
+                "b_ip: 192.0.2.2/30",
+                "b_ip: [192.0.2.2/30, \"2001:db8::1/64\"]",
+                "one of each family in the same order",
+            ),
+            ("b_ip: 192.0.2.2/30", "b_ip: no", "such as [192.0.2.1/30"),
             (
                 "\"border:gw2\"",
                 "\"border:gw1\"",

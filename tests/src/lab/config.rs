@@ -73,12 +73,12 @@ impl Default for Bfd {
 pub struct Link {
     /// One end.
     pub a: End,
-    /// Its address.
-    pub a_ip: IpNet,
+    /// Its addresses.
+    pub a_ip: Addresses,
     /// The other end.
     pub b: End,
-    /// Its address.
-    pub b_ip: IpNet,
+    /// Its addresses, of the same families in the same order.
+    pub b_ip: Addresses,
     /// MTU of both.
     #[serde(default = "default_mtu")]
     pub mtu: u32,
@@ -92,17 +92,49 @@ const fn default_mtu() -> u32 {
 pub(super) const VM_MTU: u32 = 1500;
 
 impl Link {
-    /// Both ends with their addresses.
-    pub fn ends(&self) -> [(&End, IpNet); 2] {
-        [(&self.a, self.a_ip), (&self.b, self.b_ip)]
+    /// Both ends: (this end, its addresses, other end).
+    pub fn ends(&self) -> [(&End, &[IpNet], &End); 2] {
+        [
+            (&self.a, &self.a_ip.0, &self.b),
+            (&self.b, &self.b_ip.0, &self.a),
+        ]
     }
 
-    /// Both ends, once from each side: (this end, its address, other end, its address).
-    pub fn sides(&self) -> [(&End, IpNet, &End, IpAddr); 2] {
-        [
-            (&self.a, self.a_ip, &self.b, self.b_ip.addr()),
-            (&self.b, self.b_ip, &self.a, self.a_ip.addr()),
-        ]
+    /// Both ends, once from each side for each family: (this end, its address, other end,
+    /// its address).
+    pub fn sides(&self) -> impl Iterator<Item = (&End, IpNet, &End, IpAddr)> {
+        let families = self.a_ip.0.iter().zip(&self.b_ip.0);
+        families.flat_map(|(&a, &b)| {
+            [
+                (&self.a, a, &self.b, b.addr()),
+                (&self.b, b, &self.a, a.addr()),
+            ]
+        })
+    }
+}
+
+/// The addresses of an interface with their networks: one, or one of each family.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "OneOrBoth")]
+pub struct Addresses(pub Vec<IpNet>);
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "an address with its prefix length, such as 192.0.2.1/30, or a list with one of \
+                 each family, such as [192.0.2.1/30, \"2001:db8::1/64\"]"
+)]
+enum OneOrBoth {
+    One(IpNet),
+    Both(Vec<IpNet>),
+}
+
+impl From<OneOrBoth> for Addresses {
+    fn from(addresses: OneOrBoth) -> Self {
+        Self(match addresses {
+            OneOrBoth::One(address) => vec![address],
+            OneOrBoth::Both(addresses) => addresses,
+        })
     }
 }
 

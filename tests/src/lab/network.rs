@@ -13,21 +13,41 @@ use super::{
     tool::batch,
 };
 
-/// Kernel settings of every namespace: no IPv6 noise in captures, and answers may
-/// come in where the questions did not go out.
-pub(super) const EVERYWHERE: &[(&str, &str)] = &[
-    ("ipv6/conf/all/disable_ipv6", "1"),
-    ("ipv6/conf/default/disable_ipv6", "1"),
+/// A kernel setting below /proc/sys/net.
+pub(super) type Setting<'s> = (&'s str, &'s str);
+
+/// Settings of every namespace: answers may come in where the questions did not go out.
+pub(super) const EVERYWHERE: &[Setting<'_>] = &[
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
 ];
 
-/// Kernel settings of nodes that forward: flows are spread by their ports too.
-pub(super) const FORWARDING: &[(&str, &str)] = &[
+/// Settings of nodes without IPv6: no noise in captures.
+pub(super) const WITHOUT_IPV6: &[Setting<'_>] = &[
+    ("ipv6/conf/all/disable_ipv6", "1"),
+    ("ipv6/conf/default/disable_ipv6", "1"),
+];
+
+/// Settings of nodes with IPv6: an address is there as soon as it is given, without a
+/// second's look whether it is free, and stays while its link is down, as one of IPv4 does;
+/// nobody asks for routers that do not advertise.
+const WITH_IPV6: &[Setting<'_>] = &[
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/all/keep_addr_on_down", "1"),
+    ("ipv6/conf/default/keep_addr_on_down", "1"),
+    ("ipv6/conf/default/router_solicitations", "0"),
+];
+
+/// Settings of nodes that forward: flows are spread by their ports too.
+pub(super) const FORWARDING: &[Setting<'_>] = &[
     ("ipv4/ip_forward", "1"),
     ("ipv4/fib_multipath_hash_policy", "1"),
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
+    ("ipv6/conf/all/forwarding", "1"),
+    ("ipv6/fib_multipath_hash_policy", "1"),
 ];
 
 /// Makes it all; the namespaces must not exist yet.
@@ -36,6 +56,11 @@ pub(super) fn build(run: &RunId, plan: &Plan) -> Result<()> {
     on_all(plan, |node| {
         ns::create(&run.namespace(&node.name), || {
             EVERYWHERE.iter().try_for_each(sysctl)?;
+            let ipv6 = match plan.speaks_ipv6(&node.name) {
+                true => WITH_IPV6,
+                false => WITHOUT_IPV6,
+            };
+            ipv6.iter().try_for_each(sysctl)?;
             if matches!(node.kind, NodeKind::Router { .. } | NodeKind::Gateway(_)) {
                 FORWARDING.iter().try_for_each(sysctl)?;
             }
@@ -93,8 +118,8 @@ fn links(run: &RunId, plan: &Plan) -> Vec<String> {
 
 /// Checksums must be in the packets: Open vSwitch drops those without, and XDP
 /// rewrites them by their difference. And native XDP sends only into a veth whose
-/// other end polls (NAPI), which GRO turns on. An ARP request that was lost, since a
-/// switch was still starting, is sent again after 100 ms instead of a second.
+/// other end polls (NAPI), which GRO turns on. A question for a neighbour that was lost, since
+/// a switch was still starting, is sent again after 100 ms instead of a second.
 fn devices(plan: &Plan, node: &Node) -> Result<()> {
     let is_gateway = |name: &str| {
         plan.nodes
@@ -103,8 +128,10 @@ fn devices(plan: &Plan, node: &Node) -> Result<()> {
     };
     plan.devices_of(&node.name).try_for_each(|device| {
         ethtool::set(&device.interface, Offload::TransmitChecksum, false)?;
-        let retry = format!("ipv4/neigh/{}/retrans_time_ms", device.interface);
-        sysctl(&(&retry, "100"))?;
+        for family in ["ipv4", "ipv6"] {
+            let retry = format!("{family}/neigh/{}/retrans_time_ms", device.interface);
+            sysctl(&(&retry, "100"))?;
+        }
         if is_gateway(&device.peer.0) {
             ethtool::set(&device.interface, Offload::GenericReceive, true)?;
         }
@@ -113,9 +140,9 @@ fn devices(plan: &Plan, node: &Node) -> Result<()> {
 }
 
 /// Writes a setting below /proc/sys/net, in the calling thread's namespace.
-pub(super) fn sysctl((name, value): &(&str, &str)) -> Result<()> {
+pub(super) fn sysctl((name, value): &Setting<'_>) -> Result<()> {
     match fs::write(format!("/proc/sys/net/{name}"), value) {
-        // A kernel without IPv6 has nothing to switch off.
+        // A kernel without IPv6 has nothing to set.
         Err(error) if error.kind() == io::ErrorKind::NotFound && name.starts_with("ipv6") => Ok(()),
         result => result.with_context(|| format!("set net/{name} to {value}")),
     }

@@ -5,6 +5,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -97,7 +98,7 @@ impl Lab {
              -- add-port {OUTSIDE} {uplink} \
              -- add-br {INSIDE} -- set bridge {INSIDE} datapath_type=netdev fail_mode=secure \
              -- add-port {INSIDE} vxlan -- set interface vxlan type=vxlan \
-                options:remote_ip=flow options:key=flow options:local_ip={} \
+                options:remote_ip=flow options:key=flow options:local_ip=\"{}\" \
                 ofport_request={VXLAN_PORT}",
             host.vtep
         );
@@ -112,24 +113,23 @@ impl Lab {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Gives the tunnel endpoint's address to the outer bridge. The kernel sees the
+    /// Gives the tunnel endpoint's addresses to the outer bridge. The kernel sees the
     /// uplink's frames too: with a MAC of its own and without ARP, it leaves them alone.
     fn give_endpoint(&self, host: usize) -> Result<()> {
         let host = &self.site.topology.hosts[host];
-        let (uplink, router) = self.site.uplink(&host.name);
+        let (uplink, routers) = self.site.uplink(&host.name);
         let mut devices = self.plan.devices_of(&host.name);
         let device = devices.find(|device| device.interface == uplink);
-        let address = device.and_then(|device| device.address);
-        let address = address.with_context(|| format!("{}:{uplink} has no address", host.name))?;
-        let commands = [
-            format!(
-                "link set dev {uplink} address {} arp off",
-                mac(&host.name, "port")
-            ),
-            format!("address add {address} dev {OUTSIDE}"),
-            format!("link set dev {OUTSIDE} up"),
-            format!("route add default via {router} dev {OUTSIDE}"),
-        ];
+        let device = device.with_context(|| format!("{}:{uplink} is not planned", host.name))?;
+        let mut commands = vec![format!(
+            "link set dev {uplink} address {} arp off",
+            mac(&host.name, "port")
+        )];
+        let addresses = device.addresses.iter();
+        commands.extend(addresses.map(|address| format!("address add {address} dev {OUTSIDE}")));
+        commands.push(format!("link set dev {OUTSIDE} up"));
+        let routes = routers.iter();
+        commands.extend(routes.map(|to| format!("route add default via {to} dev {OUTSIDE}")));
         tool::batch(
             self.run(),
             &["ip", "-n", &self.namespace(&host.name), "-batch", "-"],
@@ -179,26 +179,35 @@ impl Lab {
                 instances,
                 ..
             } = network;
-            let tunnel = |to| format!("set_field:{to}->tun_dst,output:{VXLAN_PORT}");
+            let tunnel = |to: IpAddr| {
+                let field = if to.is_ipv4() {
+                    "tun_dst"
+                } else {
+                    "tun_ipv6_dst"
+                };
+                format!("set_field:{to}->{field},output:{VXLAN_PORT}")
+            };
             let gateways = tunnel(topology.anycast_vtep);
             add(format!(
                 "table=1,tun_id={vni},dl_dst={router_mac},actions={gateways}"
             ));
             for subnet in subnets {
-                let router = subnet.router;
+                let asks = question(subnet.router);
                 add(format!(
-                    "table=1,tun_id={vni},arp,arp_op=1,arp_tpa={router},priority=40000,actions={gateways}"
+                    "table=1,tun_id={vni},{asks},priority=40000,actions={gateways}"
                 ));
             }
             for (instance, vm) in instances.iter().enumerate() {
-                let (mac, ip) = (vm.mac, vm.ip);
+                let mac = vm.mac;
                 let mut deliver = |table: u8, action: &str| {
                     add(format!(
                         "table={table},tun_id={vni},dl_dst={mac},actions={action}"
                     ));
-                    add(format!(
-                        "table={table},tun_id={vni},arp,arp_op=1,arp_tpa={ip},priority=40000,actions={action}"
-                    ));
+                    for asks in vm.ips().map(question) {
+                        add(format!(
+                            "table={table},tun_id={vni},{asks},priority=40000,actions={action}"
+                        ));
+                    }
                 };
                 if vm.host != host {
                     deliver(1, &tunnel(topology.hosts[vm.host].vtep));
@@ -213,6 +222,14 @@ impl Lab {
             }
         }
         Ok(text)
+    }
+}
+
+/// What matches a question for the MAC of an address: ARP or a neighbour solicitation.
+fn question(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("arp,arp_op=1,arp_tpa={ip}"),
+        IpAddr::V6(ip) => format!("icmp6,icmp_type=135,nd_target={ip}"),
     }
 }
 

@@ -26,8 +26,8 @@ pub struct Device {
     pub mac: Mac,
     /// MTU in bytes.
     pub mtu: u32,
-    /// Its address; none on the port of a virtual switch.
-    pub address: Option<IpNet>,
+    /// Its addresses; none on the port of a virtual switch.
+    pub addresses: Vec<IpNet>,
     /// Node and interface at the other end.
     pub peer: (String, String),
 }
@@ -63,7 +63,7 @@ impl Plan {
         };
         let mut taken: HashMap<String, Ports> = HashMap::new();
         for link in &site.lab.links {
-            for (end, address, peer, _) in link.sides() {
+            for (end, addresses, peer) in link.ends() {
                 taken
                     .entry(end.node.clone())
                     .or_default()
@@ -73,7 +73,7 @@ impl Plan {
                     interface: end.interface.clone(),
                     mac: mac(&end.node, &end.interface),
                     mtu: link.mtu,
-                    address: Some(address),
+                    addresses: addresses.to_vec(),
                     peer: (peer.node.clone(), peer.interface.clone()),
                 });
             }
@@ -82,14 +82,16 @@ impl Plan {
             let node = site.instance_name(id);
             let host = &site.topology.hosts[instance.host].name;
             let port = taken.entry(host.clone()).or_default().vm(&instance.name);
-            let length = site.topology.subnet_of(id).cidr.prefix_len();
-            let address = IpNet::new(instance.ip, length).expect("a subnet's prefix length fits");
+            let addresses = instance.ips().map(|ip| {
+                let length = site.topology.subnet_with(id.vpc, ip).cidr.prefix_len();
+                IpNet::new(ip, length).expect("a subnet's prefix length fits")
+            });
             plan.devices.push(Device {
                 node: node.clone(),
                 interface: VM_INTERFACE.to_owned(),
                 mac: instance.mac,
                 mtu: VM_MTU,
-                address: Some(address),
+                addresses: addresses.collect(),
                 peer: (host.clone(), port.clone()),
             });
             plan.devices.push(Device {
@@ -97,7 +99,7 @@ impl Plan {
                 interface: port.clone(),
                 mac: mac(host, &port),
                 mtu: VM_MTU,
-                address: None,
+                addresses: Vec::new(),
                 peer: (node, VM_INTERFACE.to_owned()),
             });
             plan.ports.insert(id, port);
@@ -125,6 +127,12 @@ impl Plan {
             .map(|pair| (&pair[0], &pair[1]))
     }
 
+    /// Whether a node has an IPv6 address, besides those that come and go.
+    pub(super) fn speaks_ipv6(&self, node: &str) -> bool {
+        let mut addresses = self.devices_of(node).flat_map(|device| &device.addresses);
+        addresses.any(|address| address.addr().is_ipv6())
+    }
+
     /// The devices of a node.
     pub(super) fn devices_of(&self, node: &str) -> impl Iterator<Item = &Device> {
         self.devices
@@ -137,12 +145,10 @@ impl Plan {
         let by_switch = matches!(kind, NodeKind::Host(_, Vswitch::Openvswitch));
         for device in self.devices_of(node) {
             let name = &device.interface;
-            match device.address {
-                // Open vSwitch ends the tunnels: its bridge has the address.
-                Some(address) if !by_switch => {
-                    commands.push(format!("address add {address} dev {name}"));
-                }
-                _ => {}
+            // Open vSwitch ends the tunnels: its bridge has the addresses.
+            if !by_switch {
+                let addresses = device.addresses.iter();
+                commands.extend(addresses.map(|ip| format!("address add {ip} dev {name}")));
             }
             commands.push(format!("link set dev {name} up"));
         }
@@ -151,15 +157,17 @@ impl Plan {
         };
         match kind {
             NodeKind::Client | NodeKind::Host(_, Vswitch::Kernel) => {
-                let (interface, router) = site.uplink(node);
-                commands.push(via(router, interface));
+                let (interface, routers) = site.uplink(node);
+                commands.extend(routers.into_iter().map(|router| via(router, interface)));
             }
             NodeKind::Gateway(index) => {
                 let vtep = site.topology.gateways[index].vtep;
                 commands.push(format!("address add {} dev lo", IpNet::from(vtep)));
             }
             NodeKind::Instance(id) => {
-                commands.push(via(site.topology.subnet_of(id).router, VM_INTERFACE));
+                let ips = site.topology.instance(id).ips();
+                let subnets = ips.map(|ip| site.topology.subnet_with(id.vpc, ip));
+                commands.extend(subnets.map(|subnet| via(subnet.router, VM_INTERFACE)));
             }
             NodeKind::Router { .. } | NodeKind::Host(_, Vswitch::Openvswitch) => {}
         }

@@ -59,7 +59,8 @@ impl Lab {
 
     /// Whether a node sends (part of) an address's traffic out by an interface.
     fn has_route(&self, node: &str, address: IpAddr, interface: &str) -> Result<()> {
-        let output = self.exec(node, &["ip", "route", "show", &address.to_string()])?;
+        let family = if address.is_ipv4() { "-4" } else { "-6" };
+        let output = self.exec(node, &["ip", family, "route", "show", &address.to_string()])?;
         let text = String::from_utf8_lossy(&output.stdout);
         if text.split_whitespace().any(|word| word == interface) {
             return Ok(());
@@ -71,7 +72,7 @@ impl Lab {
     }
 
     /// In each VPC, an instance of each host reaches one on each other host, and
-    /// its virtual router.
+    /// its virtual router, by each family that it has.
     pub(super) fn wait_for_tunnels(&self) -> Result<String> {
         let topology = &self.site.topology;
         let mut tasks: Vec<Task<'_>> = Vec::new();
@@ -85,10 +86,12 @@ impl Lab {
                 }
             }
             for &(host, from) in &firsts {
-                let router = topology.subnet_of(from).router;
                 let others = firsts.iter().filter(|(other, _)| *other > host);
-                let others = others.map(|(_, to)| topology.instance(*to).ip);
-                for address in others.chain([router]) {
+                let others = others.flat_map(|(_, to)| topology.instance(*to).ips());
+                let own = || topology.instance(from).ips();
+                let routers = own().map(|ip| topology.subnet_with(vpc, ip).router);
+                let common = others.filter(|ip| own().any(|own| own.is_ipv4() == ip.is_ipv4()));
+                for address in common.chain(routers) {
                     let name = self.site.instance_name(from);
                     tasks.push(Box::new(move || self.ping(&name, address)));
                 }

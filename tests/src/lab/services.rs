@@ -140,15 +140,19 @@ fn start_orders(lab: &Lab, id: InstanceId, node: &str, port: u16, database: IpAd
 
 fn start_peer(lab: &Lab, id: InstanceId, node: &str, peer: &Peer) -> Result<()> {
     let instance = lab.site.topology.instance(id);
-    let tcp = SocketAddr::new(instance.ip, peer.tcp);
-    let argv = [
-        binary("peer")?,
-        format!("--tcp={tcp}"),
-        format!("--udp={}", SocketAddr::new(instance.ip, peer.udp)),
-        format!("--name={}", instance.name),
-    ];
-    let process = lab.start(node, &name(node, "peer"), argv.into(), Vec::new(), None)?;
-    listens(lab, node, &process, tcp)
+    // One for each of its addresses.
+    for (ip, what) in instance.ips().zip(["peer", "peer-too"]) {
+        let tcp = SocketAddr::new(ip, peer.tcp);
+        let argv = [
+            binary("peer")?,
+            format!("--tcp={tcp}"),
+            format!("--udp={}", SocketAddr::new(ip, peer.udp)),
+            format!("--name={}", instance.name),
+        ];
+        let process = lab.start(node, &name(node, what), argv.into(), Vec::new(), None)?;
+        listens(lab, node, &process, tcp)?;
+    }
+    Ok(())
 }
 
 /// Waits until the process accepts connections at its address.

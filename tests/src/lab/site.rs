@@ -128,12 +128,14 @@ impl Site {
             .collect()
     }
 
-    /// The interface of a client or host, and the router at its other end.
-    pub fn uplink(&self, node: &str) -> (&str, IpAddr) {
+    /// The interface of a client or host, and the router at its other end, by each of its
+    /// addresses.
+    pub fn uplink(&self, node: &str) -> (&str, Vec<IpAddr>) {
         let sides = self.lab.links.iter().flat_map(|link| link.sides());
-        let mut own = sides.filter(|(end, ..)| end.node == node);
-        let (end, _, _, router) = own.next().expect("validation gives each of them one link");
-        (&end.interface, router)
+        let own: Vec<_> = sides.filter(|(end, ..)| end.node == node).collect();
+        let (end, ..) = own.first().expect("validation gives each of them one link");
+        let routers = own.iter().map(|(_, _, _, router)| *router);
+        (&end.interface, routers.collect())
     }
 
     /// The services of one kind, with their instances.

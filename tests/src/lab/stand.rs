@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use super::{
     ethtool::{self, Offload},
     names::RunId,
-    network::{EVERYWHERE, FORWARDING, sysctl},
+    network::{EVERYWHERE, FORWARDING, WITHOUT_IPV6, sysctl},
     ns,
     process::{Nursery, Process, Spec},
     state::{self, Entry, MARK, RunDir},
@@ -61,7 +61,8 @@ impl Stand {
         let name = self.dir.run.namespace(node);
         self.dir.record(&Entry::Namespace(name.clone()))?;
         ns::create(&name, || {
-            EVERYWHERE.iter().chain(FORWARDING).try_for_each(sysctl)
+            let mut settings = EVERYWHERE.iter().chain(WITHOUT_IPV6).chain(FORWARDING);
+            settings.try_for_each(sysctl)
         })
     }
 
