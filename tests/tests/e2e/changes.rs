@@ -13,7 +13,8 @@ use nix::sys::signal::Signal;
 
 use crate::{
     clients,
-    site::{Test, program, says},
+    file::{GATEWAYS, TopologyFile, is_newer},
+    site::{FILES, Test, program, says},
 };
 
 pub(crate) const TESTS: &[(&str, Test)] = &[(
@@ -28,7 +29,6 @@ const CHANGES: usize = 50;
 /// Between two packets of a connection.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-const GATEWAYS: [&str; 2] = ["gw1", "gw2"];
 const SERVICE: &str = "files";
 /// Clients say something five times a second; slots settle soon after they end.
 const DRAIN: &str = "\ndrain: { idle: 10s, max: 2h }\n";
@@ -46,7 +46,7 @@ fn backends_change_fifty_times_and_no_connection_breaks(lab: &Lab) -> Result<()>
 fn change_and_watch(lab: &Lab, site: &Edited<'_>) -> Result<()> {
     let mut random = Rng::with_seed(7);
     site.edit(&[("controller-1", 1), ("controller-2", 1)])?;
-    let older = clients::connect(lab, OLDER, INTERVAL, "changes-older")?;
+    let older = clients::connect(lab, FILES, OLDER, INTERVAL, "changes-older")?;
     let mut younger = None;
     let start = Instant::now();
     for number in 0..CHANGES {
@@ -56,7 +56,13 @@ fn change_and_watch(lab: &Lab, site: &Edited<'_>) -> Result<()> {
             12 | 32 => site.undo("bastion").with_context(change)?,
             15 => site.break_it().with_context(change)?,
             20 => {
-                younger = Some(clients::connect(lab, YOUNGER, INTERVAL, "changes-younger")?);
+                younger = Some(clients::connect(
+                    lab,
+                    FILES,
+                    YOUNGER,
+                    INTERVAL,
+                    "changes-younger",
+                )?);
                 site.random(&mut random).with_context(change)?;
             }
             25 | 40 => site.kill_in_the_middle(&mut random).with_context(change)?,
@@ -66,6 +72,7 @@ fn change_and_watch(lab: &Lab, site: &Edited<'_>) -> Result<()> {
     }
     println!("measured: {CHANGES} changes in {:.1?}", start.elapsed());
     let kept: u64 = site
+        .file
         .statuses()?
         .iter()
         .map(|status| status.tracking.kept)
@@ -84,24 +91,24 @@ fn change_and_watch(lab: &Lab, site: &Edited<'_>) -> Result<()> {
 
     // When all is quiet, nothing is looked up and nothing is written.
     let is_settled = |status: &Status| tracked(status) == 0;
-    site.wait(is_settled).context("slots settle")?;
+    site.file.wait(is_settled).context("slots settle")?;
     let written = |statuses: &[Status]| -> u64 {
         let events = statuses.iter().map(|status| &status.tracking);
         events
             .map(|events| events.begun + events.remembered + events.kept)
             .sum()
     };
-    let before = written(&site.statuses()?);
-    let clients = clients::connect(lab, YOUNGER, INTERVAL, "changes-steady")?;
+    let before = written(&site.file.statuses()?);
+    let clients = clients::connect(lab, FILES, YOUNGER, INTERVAL, "changes-steady")?;
     let report = clients::report(&clients)?;
     ensure!(report.is_clean(), "{report}");
-    let after = written(&site.statuses()?);
+    let after = written(&site.file.statuses()?);
     ensure!(
         before == after,
         "{} entries in steady state",
         after - before
     );
-    for status in site.statuses()? {
+    for status in site.file.statuses()? {
         let updates = status.updates;
         ensure!(
             (updates.mismatches, updates.failures) == (0, 0),
@@ -133,55 +140,16 @@ fn random_members(random: &mut Rng) -> Vec<(&'static str, u16)> {
     }
 }
 
-/// The topology file of the lab, which its gateways follow.
+/// The service in the topology file of the lab.
 struct Edited<'l> {
     lab: &'l Lab,
-    original: String,
+    file: TopologyFile<'l>,
 }
 
 impl<'l> Edited<'l> {
     fn new(lab: &'l Lab) -> Result<Self> {
-        let original = fs::read_to_string(lab.topology_path())?;
-        Ok(Self { lab, original })
-    }
-
-    fn statuses(&self) -> Result<Vec<Status>> {
-        let statuses = GATEWAYS
-            .iter()
-            .map(|gateway| self.lab.gateway_status(gateway));
-        statuses.collect()
-    }
-
-    /// Waits until all gateways' status is so.
-    fn wait(&self, is_so: impl Fn(&Status) -> bool) -> Result<()> {
-        let end = Instant::now() + Duration::from_secs(60);
-        loop {
-            let statuses = self.statuses()?;
-            if statuses.iter().all(&is_so) {
-                return Ok(());
-            }
-            ensure!(Instant::now() < end, "not after a minute: {statuses:#?}");
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Replaces the file and waits until all gateways have answered to it.
-    fn take_over(&self, text: &str) -> Result<()> {
-        // An event without another text is none.
-        if fs::read_to_string(self.lab.topology_path())? == text {
-            return Ok(());
-        }
-        let before = self.statuses()?;
-        self.replace(text)?;
-        self.wait(|status| is_newer(status, &before))
-    }
-
-    /// Replaces the file by renaming another one over it.
-    fn replace(&self, text: &str) -> Result<()> {
-        let path = self.lab.topology_path();
-        let new = path.with_extension("new");
-        fs::write(&new, text)?;
-        Ok(fs::rename(new, path)?)
+        let file = TopologyFile::of(lab)?;
+        Ok(Self { lab, file })
     }
 
     /// The file with these backends of the service.
@@ -190,7 +158,7 @@ impl<'l> Edited<'l> {
             .iter()
             .map(|(name, weight)| format!("{{ instance: {name}, port: 8000, weight: {weight} }}"))
             .collect();
-        let (before, rest) = (self.original)
+        let (before, rest) = (self.file.original)
             .split_once(&format!("- name: {SERVICE}"))
             .context("the service is in the file")?;
         let (keys, rest) = rest.split_once("backends: [").context("its backends")?;
@@ -203,11 +171,7 @@ impl<'l> Edited<'l> {
 
     /// Gives the service these backends and waits until both gateways have them.
     fn edit(&self, members: &[(&str, u16)]) -> Result<()> {
-        self.take_over(&self.with(members)?)?;
-        for status in self.statuses()? {
-            ensure!(status.reload.ok, "{}: {:?}", status.node, status.reload);
-        }
-        Ok(())
+        self.file.apply(&self.with(members)?)
     }
 
     fn random(&self, random: &mut Rng) -> Result<()> {
@@ -216,23 +180,25 @@ impl<'l> Edited<'l> {
 
     /// An agent dies somewhere while it takes a file over, and the next one goes on.
     fn kill_in_the_middle(&self, random: &mut Rng) -> Result<()> {
-        let before = self.statuses()?;
+        let before = self.file.statuses()?;
         // Another text than the one before, which a second of random members might be.
         let text = self.with(&random_members(random))? + "# killed\n";
-        self.replace(&text)?;
+        self.file.replace(&text)?;
         thread::sleep(Duration::from_millis(random.u64(50..250)));
         let agent = self.lab.process("gw1.agent").context("the agent runs")?;
         agent.kill();
         self.lab.revive_gateway("gw1")?;
-        self.wait(|status| status.node == "gw1" || is_newer(status, &before))
+        self.file
+            .wait(|status| status.node == "gw1" || is_newer(status, &before))
     }
 
     /// A file with an error changes nothing, and both gateways say why.
     fn break_it(&self) -> Result<()> {
         let sound = fs::read_to_string(self.lab.topology_path())?;
-        let before = self.statuses()?;
-        self.take_over(&sound.replace("port: 8000, weight", "prot: 8000, weight"))?;
-        for (status, before) in self.statuses()?.iter().zip(&before) {
+        let before = self.file.statuses()?;
+        self.file
+            .take_over(&sound.replace("port: 8000, weight", "prot: 8000, weight"))?;
+        for (status, before) in self.file.statuses()?.iter().zip(&before) {
             let reload = &status.reload;
             ensure!(
                 !reload.ok && reload.message.contains("prot"),
@@ -241,18 +207,18 @@ impl<'l> Edited<'l> {
             );
             ensure!(backends(status) == backends(before), "something changed");
         }
-        self.take_over(&sound)
+        self.file.take_over(&sound)
     }
 
     /// SIGHUP: the file is read again, and nothing has changed.
     fn hang_up(&self) -> Result<()> {
-        let before = self.statuses()?;
+        let before = self.file.statuses()?;
         for gateway in GATEWAYS {
             let agent = self.lab.process(&format!("{gateway}.agent"));
             agent.context("the agent runs")?.signal(Signal::SIGHUP);
         }
-        self.wait(|status| is_newer(status, &before))?;
-        for status in self.statuses()? {
+        self.file.wait(|status| is_newer(status, &before))?;
+        for status in self.file.statuses()? {
             let said = &status.reload.message;
             ensure!(
                 said.contains("nothing that matters"),
@@ -268,7 +234,7 @@ impl<'l> Edited<'l> {
         let all = MEMBERS.map(|member| (member, 1));
         self.edit(&all)?;
         self.command(&["drain", &format!("shop/{member}")])?;
-        for status in self.statuses()? {
+        for status in self.file.statuses()? {
             let found = backends(&status);
             let found = found.iter().find(|(name, _, _)| name == member);
             ensure!(
@@ -297,17 +263,11 @@ impl<'l> Edited<'l> {
         let _ = self.undo("bastion");
         // While slots are tracked, a flow is known to one gateway only: the tests after
         // this one let gateways die.
-        self.take_over(&format!("{}{DRAIN}", self.original))?;
-        self.wait(|status| tracked(status) == 0)?;
-        self.take_over(&self.original)
+        self.file
+            .take_over(&format!("{}{DRAIN}", self.file.original))?;
+        self.file.wait(|status| tracked(status) == 0)?;
+        self.file.take_over(&self.file.original)
     }
-}
-
-/// Whether a gateway has answered to a file since then.
-fn is_newer(status: &Status, before: &[Status]) -> bool {
-    let answers = |status: &Status| status.reload.count + status.reload.failures;
-    let before = before.iter().find(|before| before.node == status.node);
-    before.is_some_and(|before| answers(status) > answers(before))
 }
 
 /// The service's backends: who, with which weight, and what they do.

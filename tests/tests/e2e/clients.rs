@@ -14,24 +14,24 @@ use gateway_tests::{
 };
 use nix::sys::signal::Signal;
 
-use crate::site::{VIP, program};
+use crate::site::program;
 
-/// Starts clients on the phone, which say something at this interval, and waits until
-/// all are connected.
+/// Starts clients of a server on the phone, which say something at this interval, and waits
+/// until all are connected.
 pub(crate) fn connect(
     lab: &Lab,
+    server: &str,
     count: usize,
     interval: Duration,
     log: &str,
 ) -> Result<Arc<Process>> {
-    let server = format!("{VIP}:8080");
     let (count, interval) = (count.to_string(), interval.as_millis().to_string());
     let peer = program("peer")?;
     let argv = [
         &peer,
         "connect",
         "--line",
-        &server,
+        server,
         "--connections",
         &count,
         "--interval-ms",

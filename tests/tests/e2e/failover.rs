@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     clients,
-    site::{FLOATING, Test, pings, says},
+    site::{FILES, FLOATING, Test, pings, says},
 };
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
@@ -59,19 +59,29 @@ fn a_killed_agent_loses_no_packet(lab: &Lab) -> Result<()> {
 }
 
 fn a_gateway_dies_and_no_connection_breaks(lab: &Lab) -> Result<()> {
-    during(lab, "gateway gw1 killed, links down", || {
+    dies_and_comes_back(lab, FILES)
+}
+
+/// A gateway dies and comes back under the connections to a server: none breaks.
+pub(crate) fn dies_and_comes_back(lab: &Lab, server: &str) -> Result<()> {
+    during(lab, server, "gateway gw1 killed, links down", || {
         lab.kill_gateway("gw1")
     })?;
-    during(lab, "gateway gw1 back", || lab.revive_gateway("gw1"))
+    during(lab, server, "gateway gw1 back", || {
+        lab.revive_gateway("gw1")
+    })
 }
 
 fn a_gateway_falls_silent_and_no_connection_breaks(lab: &Lab) -> Result<()> {
     during(
         lab,
+        FILES,
         "gateway gw2 silent, found out by BFD (100 ms x 3)",
         || lab.silence_gateway("gw2", true),
     )?;
-    during(lab, "gateway gw2 heard again", || lab.revive_gateway("gw2"))
+    during(lab, FILES, "gateway gw2 heard again", || {
+        lab.revive_gateway("gw2")
+    })
 }
 
 fn a_stopped_agent_leaves_nothing(lab: &Lab) -> Result<()> {
@@ -107,16 +117,16 @@ fn a_stopped_agent_leaves_nothing(lab: &Lab) -> Result<()> {
 }
 
 /// Keeps connections busy, lets `happen`, and tells how long nobody was answered.
-fn during(lab: &Lab, what: &str, happen: impl FnOnce() -> Result<()>) -> Result<()> {
+fn during(lab: &Lab, server: &str, what: &str, happen: impl FnOnce() -> Result<()>) -> Result<()> {
     // Their log is named after what is to happen.
     let log: String = what.chars().filter(char::is_ascii_alphanumeric).collect();
-    let clients = clients::connect(lab, CONNECTIONS, Duration::from_millis(50), &log)?;
+    let clients = clients::connect(lab, server, CONNECTIONS, Duration::from_millis(50), &log)?;
     thread::sleep(Duration::from_millis(500));
     happen()?;
     thread::sleep(Duration::from_millis(2500));
     let report = clients::report(&clients)?;
     println!(
-        "measured: {what}: {} connections, {} broken, {} answers, longest silence {:.0} ms, \
+        "measured: {server}: {what}: {} connections, {} broken, {} answers, longest silence {:.0} ms, \
          median {:.0} ms",
         report.connections,
         report.broken,

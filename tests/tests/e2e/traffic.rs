@@ -1,12 +1,6 @@
 //! Traffic of all kinds, through both gateways, by programs that people know.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    net::{Ipv4Addr, UdpSocket},
-    thread,
-    time::Duration,
-};
+use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{NetSlice, SlicedPacket};
@@ -14,12 +8,11 @@ use gateway_tests::{
     capture::{Capture, Point},
     journey::lab::{Purchase, place},
     lab::Lab,
-    peer::serve::{hex, pseudo_random},
 };
-use sha2::{Digest, Sha256};
 
 use crate::site::{
-    FLOATING, OTHER_VIP, PHONE, Test, VIP, ended, get, pings, printed, program, says,
+    FLOATING, OTHER_VIP, PHONE, Test, VIP, a_mebibyte_arrives, ended, get, pings, printed, program,
+    retry, says, udp_servers,
 };
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
@@ -116,24 +109,7 @@ fn stock(lab: &Lab, item: &str) -> Result<i64> {
 }
 
 fn udp_is_answered_from_the_vip(lab: &Lab) -> Result<()> {
-    let servers = lab.enter("phone", || -> Result<BTreeSet<String>> {
-        let mut servers = BTreeSet::new();
-        for number in 0..24 {
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
-            socket.set_read_timeout(Some(Duration::from_secs(2)))?;
-            // Connected: an answer from any other address would not be received.
-            socket.connect((VIP, 7))?;
-            let question = format!("datagram {number}");
-            socket.send(question.as_bytes())?;
-            let mut answer = [0; 100];
-            let length = socket.recv(&mut answer).context("no answer from the VIP")?;
-            let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-            let (server, rest) = answer.split_once(' ').context("no name in the answer")?;
-            ensure!(rest == question, "asked `{question}`, answered `{answer}`");
-            servers.insert(server.to_owned());
-        }
-        Ok(servers)
-    })??;
+    let servers = udp_servers(lab, VIP)?;
     let both = ["controller-1".to_owned(), "controller-2".to_owned()].into();
     ensure!(
         servers == both,
@@ -234,47 +210,11 @@ fn a_private_address_never_leaves(lab: &Lab) -> Result<()> {
 }
 
 fn a_mebibyte_arrives_intact_both_ways(lab: &Lab) -> Result<()> {
-    const BYTES: usize = 1 << 20;
-    let data = pseudo_random(BYTES);
-    let digest = hex(&Sha256::digest(&data));
-    let folder = tempfile::tempdir()?;
-    let (up, down) = (folder.path().join("up"), folder.path().join("down"));
-    fs::write(&up, &data)?;
-    let (up, down) = (up.display().to_string(), down.display().to_string());
-    for server in [
-        format!("{VIP}:8080"),
-        format!("{FLOATING}:8000"),
-        format!("{OTHER_VIP}:80"),
-    ] {
-        let url = format!("http://{server}/bytes/{BYTES}");
-        says(
-            lab,
-            "phone",
-            &[
-                "curl",
-                "-sS",
-                "--fail",
-                "--max-time",
-                "20",
-                "-o",
-                &down,
-                &url,
-            ],
-        )?;
-        let got = hex(&Sha256::digest(fs::read(&down)?));
-        ensure!(got == digest, "{server}: downloaded {got}, not {digest}");
-        let url = format!("http://{server}/upload");
-        let said = says(
-            lab,
-            "phone",
-            &["curl", "-sS", "--fail", "--max-time", "20", "-T", &up, &url],
-        )?;
-        ensure!(
-            said.contains(&digest),
-            "{server}: uploaded {digest}, it got {said}"
-        );
-    }
-    Ok(())
+    let servers = [(VIP, 8080), (FLOATING, 8000), (OTHER_VIP, 80)];
+    let servers = servers.map(|(address, port)| format!("{address}:{port}"));
+    servers
+        .iter()
+        .try_for_each(|server| a_mebibyte_arrives(lab, server))
 }
 
 fn full_size_packets_pass(lab: &Lab) -> Result<()> {
@@ -390,15 +330,4 @@ fn status_and_metrics_tell_the_same(lab: &Lab) -> Result<()> {
         "nobody counted the packets of the service `files`"
     );
     Ok(())
-}
-
-/// Tries something again, a few times, with a little time in between.
-fn retry<T>(times: usize, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-    for _ in 1..times {
-        if let Ok(done) = work() {
-            return Ok(done);
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    work()
 }
