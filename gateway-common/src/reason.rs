@@ -76,6 +76,7 @@ reasons! {
     Dropped Fragment "fragment" "A fragment that the translation cannot place: ports are in the first one only.";
     Dropped TtlExceeded "ttl_exceeded" "The TTL would reach 0, in a packet that no error may answer: an ICMP error, a later fragment, no single sender.";
     Dropped TtlExceededLimited "ttl_exceeded_limited" "The TTL would reach 0; the sender was not told, since errors are limited (icmp_errors_per_second).";
+    Dropped UnderlaySum "underlay_sum" "The underlay wants UDP checksums (underlay_udp_checksum), none inside tells this one, and the packet is too long to be read for it: 2048 bytes or more, or several buffers.";
     Dropped NoService "no_service" "The address is ours, but nothing listens on that protocol and port.";
     Dropped IcmpQuote "icmp_quote" "An ICMP error quotes too little of a packet, or one that cannot be translated: options, extension headers, an ICMP error, a later fragment of a service's.";
     Dropped IcmpMismatch "icmp_mismatch" "An ICMP error quotes a packet that its receiver did not send, or that its sender did not get.";

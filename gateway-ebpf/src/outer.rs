@@ -76,7 +76,7 @@ pub trait Outer: Copy + Debug + 'static {
     ) -> Result<(), Reason>;
 
     /// Sets the UDP checksum that the tunnel wants and [`seal`](Outer::seal) could not,
-    /// by reading the whole frame.
+    /// by reading the whole frame: [`Reason::UnderlaySum`] if that is too long.
     fn seal_by_sum<P: Packet>(packet: &mut P, tunnel: &Tunnel) -> Result<(), Reason>;
 
     /// Sends a frame back to the VTEP that it came from.

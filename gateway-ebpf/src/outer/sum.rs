@@ -12,8 +12,7 @@ use crate::{
     stages::parse::{self, Flow},
 };
 
-/// Bytes of the shortest UDP datagram that is not read. A packet of such length without
-/// a checksum of its own goes without an outer one, too.
+/// Bytes of the shortest UDP datagram that is not read.
 const TOO_LONG: usize = 2048;
 
 /// Where the outer UDP header lies.
@@ -47,7 +46,8 @@ pub(super) fn is_known<F: Family, P: Packet>(packet: &P, at: usize, flow: &Flow<
     }
 }
 
-/// Sets the outer UDP checksum, which is 0, by reading the whole datagram.
+/// Sets the outer UDP checksum, which is 0, by reading the whole datagram. One that is too
+/// long ends here: who insists on checksums would drop it, and nobody would know.
 #[inline(always)]
 pub(super) fn read<P: Packet>(packet: &mut P) -> Result<(), Reason> {
     let ip = packet.need::<Ipv6>(Ethernet::LEN)?;
@@ -55,14 +55,13 @@ pub(super) fn read<P: Packet>(packet: &mut P) -> Result<(), Reason> {
     let ([a, b], [c, d]) = (ip.source, ip.destination);
     let addresses = wide(a) + wide(b) + wide(c) + wide(d);
     let rest = parse::pseudo(Ipv4::UDP, length);
-    let Some(datagram) = datagram(packet, length as usize) else {
-        return Ok(());
-    };
+    let datagram = datagram(packet, length as usize).ok_or(Reason::UnderlaySum)?;
     packet.need_mut::<Udp>(UDP)?.checksum = udp(addresses + rest + datagram);
     Ok(())
 }
 
-/// Sum of so many bytes from the outer UDP header on, unless they are too many.
+/// Sum of so many bytes from the outer UDP header on, unless they are too many, or not in
+/// the frame's first buffer.
 ///
 /// In pieces as long as the bits of the length say, the longest first: wherever a piece
 /// lies, the verifier looks at it once. After a plain loop it would go on from every

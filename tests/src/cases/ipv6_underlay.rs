@@ -3,7 +3,7 @@
 use gateway_common::Reason;
 
 use super::{
-    Case, case, public,
+    Case, Step, case, public,
     site::{self, ROUTER_MAC, SHOP, SPINE_MAC, Site, UNDERLAY_MAC, from_border, mac_of, to_border},
     site6::{
         ANYCAST, BASTION, CLIENT, DNS, FLOATING, HOSTS, NODE, OWN_VTEP, ROUTER, VIP, WEB_1,
@@ -128,6 +128,43 @@ fn sums() -> Vec<Case> {
         )
         .at(Site::OverIpv6Summed),
         case("a_udp_checksum_is_right_for_any_length", read).at(Site::OverIpv6Summed),
+        case(
+            "a_jumbo_frame_has_the_udp_checksum_that_is_wanted_or_ends",
+            long(),
+        )
+        .at(Site::OverIpv6Summed),
+    ]
+}
+
+/// Of a long frame, the sum is known or is not: it is not read.
+fn long() -> Vec<Step> {
+    /// Bytes before the payload: UDP and VXLAN, Ethernet, IPv6.
+    const HEADERS: usize = 16 + 14 + 40;
+    let to_bastion = |frame: Frame| frame.eth(ROUTER_MAC, mac_of(SHOP, site::BASTION));
+    let tcp = |ip: Frame| ip.tcp(1, 2).payload_of(8_000);
+    let gre = |ip: Frame, length| ip.next_header(protocol::GRE).payload_of(length);
+    let sent = || from_border().ipv6(CLIENT, FLOATING);
+    let got = |frame: Frame| to_bastion(frame).ipv6(CLIENT, BASTION).hop_limit(63);
+    let longest = 2_047 - HEADERS;
+    let reaches = |sent: Frame, got| public(sent).reaches("floating/2001:db8:1::20", got);
+    let tunnel = eth(SPINE_MAC, UNDERLAY_MAC).ipv6(HOST_A, ANYCAST);
+    let asked = tunnel.udp(50_000, 4_789).vxlan_header(SHOP);
+    let asked = asked.eth(mac_of(SHOP, site::WEB_1), ROUTER_MAC);
+    vec![
+        reaches(tcp(sent()), summed(|frame| tcp(got(frame)))),
+        reaches(
+            gre(sent(), longest),
+            summed(|frame| gre(got(frame), longest)),
+        ),
+        public(gre(sent(), longest + 1)).dropped(Reason::UnderlaySum),
+        public(gre(sent(), 8_000)).dropped(Reason::UnderlaySum),
+        underlay(
+            asked
+                .ipv6(WEB_1, ROUTER)
+                .echo_request(1, 2)
+                .payload_of(3_000),
+        )
+        .dropped(Reason::UnderlaySum),
     ]
 }
 

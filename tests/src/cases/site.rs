@@ -138,7 +138,7 @@ pub enum Site {
     Jumbo,
     /// The underlay is IPv6.
     OverIpv6,
-    /// The same, with UDP checksums.
+    /// The same, with UDP checksums, and the MTU of jumbo frames.
     OverIpv6Summed,
     /// Two public endpoints and one instance point to records that do not exist.
     Inconsistent,
@@ -185,12 +185,7 @@ impl Site {
             }
             Self::Peered => peer(&mut topology),
             Self::Tagged => tag(&mut topology, &mut reach),
-            Self::Jumbo => {
-                peer(&mut topology);
-                for interface in reach.interfaces.values_mut() {
-                    interface.mtu = JUMBO_MTU as u32;
-                }
-            }
+            Self::Jumbo => peer(&mut topology),
             Self::OverIpv6 | Self::OverIpv6Summed => {
                 site6::over_v6(&mut topology, self);
                 site6::reachability_over_v6(&mut reach);
@@ -203,6 +198,11 @@ impl Site {
                 }
             }
             Self::Usual | Self::Inconsistent => {}
+        }
+        if matches!(self, Self::Jumbo | Self::OverIpv6Summed) {
+            for interface in reach.interfaces.values_mut() {
+                interface.mtu = JUMBO_MTU as u32;
+            }
         }
         (topology, reach)
     }

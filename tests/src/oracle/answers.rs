@@ -48,7 +48,7 @@ impl Oracle {
         let answer = reply(tunnelled.inner.clone(), arp, router);
         Ok(Fate::Answered(
             Reason::InnerArpReply,
-            tunnelled.turn_round(&answer),
+            tunnelled.turn_round(&answer)?,
         ))
     }
 

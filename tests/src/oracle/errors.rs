@@ -87,7 +87,10 @@ impl Oracle {
         let mut inner = tunnelled.inner.clone();
         std::mem::swap(&mut inner.source, &mut inner.destination);
         inner.body = error(router, packet, trouble).bytes();
-        Fate::Answered(trouble.told(), tunnelled.turn_round_refitted(&inner, TOS))
+        match tunnelled.turn_round_refitted(&inner, TOS) {
+            Ok(answer) => Fate::Answered(trouble.told(), answer),
+            Err(reason) => Fate::Ends(reason),
+        }
     }
 
     /// Whether the sender may be told, or else why the packet ends. Errors are limited;

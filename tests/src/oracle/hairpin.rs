@@ -71,7 +71,7 @@ impl Oracle {
         let mut inner = tunnelled.inner.clone();
         inner.body = self.echo_reply(packet)?.bytes();
         std::mem::swap(&mut inner.source, &mut inner.destination);
-        let answer = tunnelled.turn_round(&inner);
+        let answer = tunnelled.turn_round(&inner)?;
         Ok(Fate::Answered(Reason::InnerEchoReply, answer))
     }
 }

@@ -212,7 +212,7 @@ impl Oracle {
                 vpc.vni,
                 (instance.host, link),
                 hash::source_port(hash),
-            ),
+            )?,
             way: Way::In(receiver.owner),
             bytes,
         }))

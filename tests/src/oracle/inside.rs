@@ -59,7 +59,7 @@ impl Oracle {
                 vpc.vni,
                 (instance.host, link),
                 tunnelled.vxlan.source_port,
-            ),
+            )?,
             way,
         }))
     }

@@ -129,7 +129,7 @@ impl Oracle {
         let answer = advertisement(inner, &question, router, ROUTER | OVERRIDE);
         Ok(Fate::Answered(
             Reason::InnerNeighbourReply,
-            tunnelled.turn_round_refitted(&answer, 0),
+            tunnelled.turn_round_refitted(&answer, 0)?,
         ))
     }
 

@@ -12,7 +12,7 @@ use super::{
     wire::{Ethernet, Vxlan, ethertype, protocol},
 };
 
-/// Datagrams from this length on are not summed up byte by byte.
+/// Datagrams from this length on are not summed up byte by byte, but dropped.
 const LONGEST_READ: usize = 2_048;
 
 /// A frame out of a tunnel, and the tunnel.
@@ -92,7 +92,7 @@ impl Oracle {
         vni: u32,
         (host, link): (usize, Link),
         source_port: [u8; 2],
-    ) -> Vec<u8> {
+    ) -> Result<Vec<u8>, Reason> {
         let body = inner.bytes();
         let length = body.len() + Vxlan::HEADERS;
         let vxlan = Vxlan {
@@ -150,7 +150,7 @@ impl Oracle {
             match inner_packet.own_checksum_error() {
                 Some(error) if padding == 0 => packet.seal_datagram(error),
                 _ if packet.body.len() < LONGEST_READ => packet.seal_datagram(0),
-                _ => {}
+                _ => return Err(Reason::UnderlaySum),
             }
         }
         let outer = Ethernet {
@@ -159,18 +159,18 @@ impl Oracle {
             kind: packet.ethertype(),
             body: packet.bytes(),
         };
-        outer.bytes()
+        Ok(outer.bytes())
     }
 }
 
 impl Tunnelled {
     /// Sends `inner` back to where the tunnel came from.
-    pub(super) fn turn_round(self, inner: &Ethernet) -> Vec<u8> {
+    pub(super) fn turn_round(self, inner: &Ethernet) -> Result<Vec<u8>, Reason> {
         self.back(inner, |_, _| {})
     }
 
     /// The same with a packet inside that is another one: of its own length and TOS.
-    pub(super) fn turn_round_refitted(self, inner: &Ethernet, tos: u8) -> Vec<u8> {
+    pub(super) fn turn_round_refitted(self, inner: &Ethernet, tos: u8) -> Result<Vec<u8>, Reason> {
         self.back(inner, |packet, vxlan| {
             let length = inner.bytes().len() + Vxlan::HEADERS;
             vxlan.length = length as u16;
@@ -182,7 +182,11 @@ impl Tunnelled {
         })
     }
 
-    fn back(self, inner: &Ethernet, refit: impl FnOnce(&mut Packet, &mut Vxlan)) -> Vec<u8> {
+    fn back(
+        self,
+        inner: &Ethernet,
+        refit: impl FnOnce(&mut Packet, &mut Vxlan),
+    ) -> Result<Vec<u8>, Reason> {
         let Self {
             mut outer,
             outer_packet: mut packet,
@@ -201,11 +205,14 @@ impl Tunnelled {
             packet.body = vxlan.bytes();
         });
         let is_v6 = matches!(packet.own, Own::V6 { .. });
-        if is_v6 && had_checksum && packet.length - 40 < LONGEST_READ {
+        if is_v6 && had_checksum {
+            if packet.length - 40 >= LONGEST_READ {
+                return Err(Reason::UnderlaySum);
+            }
             packet.seal_datagram(0);
         }
         std::mem::swap(&mut outer.source, &mut outer.destination);
         outer.body = packet.bytes();
-        outer.bytes()
+        Ok(outer.bytes())
     }
 }
