@@ -25,6 +25,17 @@ pub(crate) fn connect(
     interval: Duration,
     log: &str,
 ) -> Result<Arc<Process>> {
+    connect_from(lab, ("phone", server), count, interval, log)
+}
+
+/// The same on any node.
+pub(crate) fn connect_from(
+    lab: &Lab,
+    (node, server): (&str, &str),
+    count: usize,
+    interval: Duration,
+    log: &str,
+) -> Result<Arc<Process>> {
     let (count, interval) = (count.to_string(), interval.as_millis().to_string());
     let peer = program("peer")?;
     let argv = [
@@ -38,7 +49,7 @@ pub(crate) fn connect(
         &interval,
         "--json",
     ];
-    let clients = lab.spawn("phone", &argv, log)?;
+    let clients = lab.spawn(node, &argv, log)?;
     let end = Instant::now() + Duration::from_secs(20);
     while !fs::read_to_string(&clients.log)?.contains("ready") {
         clients.check()?;

@@ -2,6 +2,7 @@
 
 mod changes;
 mod clients;
+mod egress;
 mod failover;
 mod file;
 mod ipv6;
@@ -14,7 +15,13 @@ use site::Shared;
 fn main() {
     let missing =
         (!nix::unistd::geteuid().is_root()).then_some("needs root for network namespaces");
-    let order = &[traffic::TESTS, changes::TESTS, failover::TESTS].concat();
+    let order = &[
+        traffic::TESTS,
+        egress::TESTS,
+        changes::TESTS,
+        failover::TESTS,
+    ]
+    .concat();
     let groups = [
         (Shared::of("order.yaml"), &order[..]),
         (Shared::of("dual-stack.yaml"), ipv6::TESTS),
